@@ -1,0 +1,242 @@
+//! Every path against the reference and against each other: packed, cut, shared, decoded, one thread and several.
+
+use super::*;
+use crate::lanes::each_level;
+use crate::testing::{any_threads, close, dot, same, slope, values, wide};
+
+const GQA: Shape = Shape { heads: 6, kv_heads: 2, dk: 8, dv: 8, scale: 0.35 };
+const MLA: Shape = Shape { heads: 2, kv_heads: 2, dk: 24, dv: 17, scale: 0.2 };
+const WIDE: Shape = Shape { heads: 14, kv_heads: 2, dk: 64, dv: 64, scale: 0.125 };
+const ODD: Shape = Shape { heads: 3, kv_heads: 1, dk: 1, dv: 3, scale: 1.5 };
+
+/// Rows of q, k, v and dout for `rows` tokens.
+struct Batch {
+    s: Shape,
+    rows: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    dout: Vec<f32>,
+}
+
+fn batch(rows: usize, s: Shape) -> Batch {
+    Batch {
+        s,
+        rows,
+        q: values(1, rows * s.heads * s.dk, 2.0),
+        k: values(2, rows * s.kv_heads * s.dk, 2.0),
+        v: values(3, rows * s.kv_heads * s.dv, 1.0),
+        dout: values(4, rows * s.heads * s.dv, 1.0),
+    }
+}
+
+fn segment(queries: Range<usize>, path: impl IntoIterator<Item = usize>) -> Segment {
+    Segment { queries, path: path.into_iter().map(|row| row as u32).collect() }
+}
+
+/// One sequence of `n` tokens from row `start` on.
+fn sequence(start: usize, n: usize) -> Segment {
+    segment(start..start + n, start..start + n)
+}
+
+/// A prompt of `prompt` rows, and after it samples of these lengths which share it.
+fn tree(prompt: usize, samples: &[usize]) -> Vec<Segment> {
+    let mut segments = vec![sequence(0, prompt)];
+    let mut start = prompt;
+    for &n in samples {
+        segments.push(segment(start..start + n, (0..prompt).chain(start..start + n)));
+        start += n;
+    }
+    segments
+}
+
+fn run(b: &Batch, segments: &[Segment]) -> (Vec<f32>, Vec<f32>) {
+    let (mut out, mut lse) = (vec![0.0; b.rows * b.s.heads * b.s.dv], vec![0.0; b.rows * b.s.heads]);
+    forward(&b.q, &b.k, &b.v, segments, b.s, &mut out, &mut lse);
+    (out, lse)
+}
+
+fn run_back(b: &Batch, segments: &[Segment], out: &[f32], lse: &[f32]) -> [Vec<f32>; 3] {
+    let (mut dq, mut dk, mut dv) = (vec![9.0; b.q.len()], vec![9.0; b.k.len()], vec![9.0; b.v.len()]);
+    backward(&b.q, &b.k, &b.v, out, lse, &b.dout, segments, b.s, &mut dq, &mut dk, &mut dv);
+    [dq, dk, dv]
+}
+
+fn cases() -> Vec<(Shape, usize, Vec<Segment>)> {
+    let mut cases = vec![];
+    for s in [GQA, MLA, ODD] {
+        cases.push((s, 1, vec![sequence(0, 1)]));
+        cases.push((s, 33, vec![sequence(0, 33)]));
+        cases.push((s, 130, vec![sequence(0, 7), sequence(7, 64), sequence(71, 59)]));
+        cases.push((s, 100, tree(37, &[1, 30, 32])));
+    }
+    cases.push((WIDE, 150, tree(70, &[40, 40])));
+    cases
+}
+
+#[test]
+fn forward_and_backward_are_the_reference_in_f64() {
+    for (s, rows, segments) in cases() {
+        let b = batch(rows, s);
+        let (out, lse) = run(&b, &segments);
+        let (q, k, v) = (wide(&b.q), wide(&b.k), wide(&b.v));
+        let (mut eout, mut else_) = (vec![0.0; out.len()], vec![0.0; lse.len()]);
+        let sizes = reference::Sizes::of(s);
+        reference::forward(&q, &k, &v, &segments, sizes, &mut eout, &mut else_);
+        close("out", &out, &eout, 2e-6);
+        close("lse", &lse, &else_, 2e-6);
+        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+        let dout = wide(&b.dout);
+        reference::backward(&q, &k, &v, &eout, &else_, &dout, &segments, sizes, &mut dq, &mut dk, &mut dv);
+        let [fq, fk, fv] = run_back(&b, &segments, &out, &lse);
+        // One visible position has p = 1 exactly and no slope at all: nothing to be relative to.
+        if rows > 1 {
+            close("dq", &fq, &dq, 5e-6);
+            close("dk", &fk, &dk, 5e-6);
+        }
+        close("dv", &fv, &dv, 5e-6);
+    }
+}
+
+#[test]
+fn backward_is_the_slope() {
+    let s = Shape { heads: 4, kv_heads: 2, dk: 3, dv: 2, scale: 0.7 };
+    let (b, segments) = (batch(12, s), tree(5, &[3, 4]));
+    let (out, lse) = run(&b, &segments);
+    let [dq, dk, dv] = run_back(&b, &segments, &out, &lse);
+    let loss = |q: &[f64], k: &[f64], v: &[f64]| {
+        let (mut out, mut lse) = (vec![0.0; out.len()], vec![0.0; lse.len()]);
+        reference::forward(q, k, v, &segments, reference::Sizes::of(s), &mut out, &mut lse);
+        dot(&out, &wide(&b.dout))
+    };
+    let (q, k, v) = (wide(&b.q), wide(&b.k), wide(&b.v));
+    close("dq", &dq, &slope(&q, |q| loss(q, &k, &v)), 1e-5);
+    close("dk", &dk, &slope(&k, |k| loss(&q, k, &v)), 1e-5);
+    close("dv", &dv, &slope(&v, |v| loss(&q, &k, v)), 1e-5);
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_instructions() {
+    for (s, rows, segments) in cases() {
+        let b = batch(rows, s);
+        let all = || {
+            let (out, lse) = run(&b, &segments);
+            let [dq, dk, dv] = run_back(&b, &segments, &out, &lse);
+            [out, lse, dq, dk, dv].concat()
+        };
+        let whole = any_threads("attention", all);
+        each_level(|level| same(level.name(), &whole, &all()));
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_how_a_sequence_is_cut() {
+    for s in [GQA, MLA, WIDE, ODD] {
+        // 200 queries of 7 heads are several blocks.
+        let b = batch(200, s);
+        let (out, lse) = run(&b, &[sequence(0, 200)]);
+        for cuts in [vec![0, 1, 200], vec![0, 31, 32, 33, 70, 150, 200], vec![0, 100, 101, 102, 103, 200]] {
+            let segments: Vec<Segment> = cuts.windows(2).map(|c| segment(c[0]..c[1], 0..c[1])).collect();
+            let (cut_out, cut_lse) = run(&b, &segments);
+            same("out, one call", &out, &cut_out);
+            same("lse, one call", &lse, &cut_lse);
+            // The order of dk's terms is the same, too: tokens ascending.
+            let [a, b] = [&[sequence(0, 200)][..], &segments]
+                .map(|segments| run_back(&b, segments, &out, &lse).concat());
+            same("backward", &a, &b);
+        }
+    }
+}
+
+#[test]
+fn a_shared_prompt_is_as_good_as_a_copy() {
+    for s in [GQA, MLA, WIDE] {
+        let (prompt, samples) = (45, [20, 1, 33]);
+        let shared = batch(prompt + 54, s);
+        let (out, lse) = run(&shared, &tree(prompt, &samples));
+        let (wq, wk, wv) = (s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv);
+        let mut start = prompt;
+        for n in samples {
+            let rows = (0..prompt).chain(start..start + n);
+            let copy = |x: &[f32], w: usize| {
+                rows.clone().flat_map(|r| x[r * w..][..w].to_vec()).collect::<Vec<f32>>()
+            };
+            let alone = Batch {
+                s,
+                rows: prompt + n,
+                q: copy(&shared.q, wq),
+                k: copy(&shared.k, wk),
+                v: copy(&shared.v, wv),
+                dout: vec![],
+            };
+            let (alone_out, alone_lse) = run(&alone, &[sequence(0, prompt + n)]);
+            let own = |x: &[f32], w: usize| x[start * w..(start + n) * w].to_vec();
+            same("out", &own(&out, s.heads * s.dv), &alone_out[prompt * s.heads * s.dv..]);
+            same("lse", &own(&lse, s.heads), &alone_lse[prompt * s.heads..]);
+            start += n;
+        }
+    }
+}
+
+#[test]
+fn decode_has_the_bits_of_forward() {
+    for s in [GQA, MLA, WIDE, ODD] {
+        let (prompt, samples) = (45, [40, 60]);
+        let b = batch(prompt + 100, s);
+        let (out, _) = run(&b, &tree(prompt, &samples));
+        let (wq, wk, wv, wo) = (s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv, s.heads * s.dv);
+        let mut cache = Cache::with_pages(9, s);
+        let row = |r: usize| (&b.k[r * wk..][..wk], &b.v[r * wv..][..wv]);
+        // Leftovers in pages must not matter.
+        for page in 0..9 {
+            for slot in 0..PAGE {
+                cache.write(page, slot, &vec![f32::NAN; wk], &vec![f32::INFINITY; wv]);
+            }
+        }
+        // Both samples share page 7; the half-filled second page 3 belongs to the first, a copy of it to the second.
+        for p in 0..prompt {
+            cache.write([7, 3][p / PAGE], p % PAGE, row(p).0, row(p).1);
+        }
+        cache.copy_page(3, 5, prompt - PAGE);
+        let tables: [&[u32]; 2] = [&[7, 3, 0], &[7, 5, 2, 8]];
+        for i in 0..60 {
+            // The first sample ends earlier.
+            let alive: Vec<usize> = (0..2).filter(|&sample| i < samples[sample]).collect();
+            let rows: Vec<usize> = alive.iter().map(|&sample| prompt + sample * samples[0] + i).collect();
+            for (&sample, &r) in alive.iter().zip(&rows) {
+                cache.write(tables[sample][(prompt + i) / PAGE], (prompt + i) % PAGE, row(r).0, row(r).1);
+            }
+            let q: Vec<f32> = rows.iter().flat_map(|r| b.q[r * wq..][..wq].to_vec()).collect();
+            let now: Vec<&[u32]> = alive.iter().map(|&sample| tables[sample]).collect();
+            let decoded = any_threads("decode", || {
+                let mut out = vec![0.0; alive.len() * wo];
+                decode(&q, &cache, &now, &vec![prompt + i + 1; alive.len()], s, &mut out);
+                out
+            });
+            for (&r, decoded) in rows.iter().zip(decoded.chunks(wo)) {
+                same("decode", &out[r * wo..][..wo], decoded);
+            }
+        }
+    }
+}
+
+#[test]
+fn great_scores_neither_overflow_nor_leak() {
+    let s = Shape { heads: 1, kv_heads: 1, dk: 1, dv: 1, scale: 1.0 };
+    let n = 70;
+    let k: Vec<f32> = (0..n).map(|j| j as f32 * 10.0 - 300.0).collect();
+    let v: Vec<f32> = (0..n).map(|j| j as f32).collect();
+    let (mut out, mut lse) = (vec![0.0; n], vec![0.0; n]);
+    forward(&vec![1.0; n], &k, &v, &[sequence(0, n)], s, &mut out, &mut lse);
+    for j in 0..n {
+        assert!((out[j] - j as f32).abs() <= 1e-4 * (1.0 + j as f32), "{j}: {}", out[j]);
+        assert!((lse[j] - k[j]).abs() < 1e-3, "{j}: {}", lse[j]);
+    }
+}
+
+#[test]
+#[should_panic(expected = "segment 1 has rows 2..5 of 6")]
+fn overlapping_segments_are_refused() {
+    let b = batch(6, ODD);
+    run(&b, &[sequence(0, 3), sequence(2, 3)]);
+}
