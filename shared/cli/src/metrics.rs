@@ -1,0 +1,126 @@
+//! `--metrics FILE`: one JSON object a line, appended, so that a run that goes on goes on in the same file.
+
+use crate::exit::bad_input;
+use crate::output::{AtomicFile, write_atomically};
+use anyhow::anyhow;
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// `--metrics FILE`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct MetricsFile {
+    /// Append metrics to FILE, one JSON object a line
+    #[arg(long = "metrics", value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+}
+
+/// The open file, or nothing where none was asked for.
+#[derive(Debug)]
+pub struct Metrics(Option<(PathBuf, File)>);
+
+impl MetricsFile {
+    /// Opens it for appending.
+    pub fn open(&self) -> anyhow::Result<Metrics> {
+        let Some(path) = &self.metrics_file else { return Ok(Metrics(None)) };
+        cut_torn_line(path)?;
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
+            bad_input(path.display(), error, "see that its directory is there and writable")
+        })?;
+        Ok(Metrics(Some((path.clone(), file))))
+    }
+
+    /// Opens it for a run that goes on from a checkpoint: lines whose `"step"` is after `step` were written by the part that is
+    /// run again, and are taken out.
+    pub fn resume(&self, step: u64) -> anyhow::Result<Metrics> {
+        if let Some(path) = &self.metrics_file
+            && let Ok(text) = fs::read_to_string(path)
+        {
+            let later = |line: &&str| {
+                let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+                value
+                    .and_then(|value| value.get("step").and_then(serde_json::Value::as_u64))
+                    .is_none_or(|at| at <= step)
+            };
+            let kept: String = text.split_inclusive('\n').filter(later).collect();
+            if kept.len() != text.len() {
+                write_atomically(path, kept.as_bytes())?;
+            }
+        }
+        self.open()
+    }
+}
+
+impl Metrics {
+    /// Whether anybody asked for metrics.
+    pub fn wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Appends one object as one line with one write, so that several tools may share a file. A number that is not finite, and
+    /// anything that would be a null, is refused: a metric that does not exist has no key.
+    pub fn write<T: Serialize + ?Sized>(&mut self, line: &T) -> anyhow::Result<()> {
+        let Some((path, file)) = &mut self.0 else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(256);
+        line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, NoNull))
+            .map_err(|error| anyhow!("{}: a metric cannot be written: {error}", path.display()))?;
+        bytes.push(b'\n');
+        file.write_all(&bytes).map_err(|error| {
+            anyhow!("{}: cannot be written: {error}; make room and run again", path.display())
+        })
+    }
+}
+
+/// Compact JSON that refuses null, which is also what serde_json makes of a NaN or an infinity.
+struct NoNull;
+
+impl Formatter for NoNull {
+    fn write_null<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        Err(io::Error::other("a number that is not finite, or a null"))
+    }
+}
+
+/// A line without its end is what a run that was killed left of its last metric.
+fn cut_torn_line(path: &Path) -> anyhow::Result<()> {
+    let Ok(bytes) = fs::read(path) else { return Ok(()) };
+    if bytes.is_empty() || bytes.ends_with(b"\n") || !fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(());
+    }
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(&bytes[..whole]).map_err(|error| file.failure(error))?;
+    file.publish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lines_are_appended_and_only_finite_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics.jsonl");
+        let flag = MetricsFile { metrics_file: Some(path.clone()) };
+        let mut metrics = flag.open().unwrap();
+        metrics.write(&json!({"step": 1, "loss": 0.5})).unwrap();
+        assert!(metrics.write(&[f64::NAN]).is_err() && metrics.write(&json!({"loss": null})).is_err());
+        drop(metrics);
+        flag.open().unwrap().write(&json!({"step": 2})).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"step\":1,\"loss\":0.5}\n{\"step\":2}\n");
+        assert!(!MetricsFile::default().open().unwrap().wanted());
+    }
+
+    #[test]
+    fn a_run_that_goes_on_writes_no_step_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics.jsonl");
+        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"note\":\"x\"}\n{\"step\":3}\n{\"st").unwrap();
+        let flag = MetricsFile { metrics_file: Some(path.clone()) };
+        flag.resume(2).unwrap().write(&json!({"step": 3, "again": true})).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"note\":\"x\"}\n{\"step\":3,\"again\":true}\n");
+    }
+}
