@@ -1,0 +1,144 @@
+//! Weights to disk.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use half::bf16;
+use serde_json::{Map, Value, json};
+
+use crate::directory::write_file;
+
+/// Element type of saved weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveDtype {
+    /// 4 bytes: the master weights as they are
+    F32,
+    /// 2 bytes, rounded to nearest even
+    Bf16,
+}
+
+impl SaveDtype {
+    /// The name that `config.json` has for it (`dtype`, before transformers 5 `torch_dtype`).
+    pub fn name(self) -> &'static str {
+        match self {
+            SaveDtype::F32 => "float32",
+            SaveDtype::Bf16 => "bfloat16",
+        }
+    }
+
+    /// The router's correction bias stays f32: it chooses between nearly equal experts, and published checkpoints
+    /// keep it so.
+    fn of(self, name: &str) -> SaveDtype {
+        if name.ends_with("e_score_correction_bias") { SaveDtype::F32 } else { self }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            SaveDtype::F32 => 4,
+            SaveDtype::Bf16 => 2,
+        }
+    }
+
+    fn tag(self) -> &'static str {
+        match self {
+            SaveDtype::F32 => "F32",
+            SaveDtype::Bf16 => "BF16",
+        }
+    }
+}
+
+/// Writes tensors (name, shape, row-major values) as one safetensors file, atomically and with the same bytes for the
+/// same values: f32 tensors first, then by name, header padded with blanks to 8 bytes.
+///
+/// `metadata` goes into the header beside the `"format": "pt"` that transformers looks for.
+///
+/// # Errors
+/// A value that is not finite (before or after rounding), a shape that does not fit its values, a name given twice,
+/// a disk that is full.
+pub fn save_tensors(
+    file: &Path,
+    tensors: &[(String, Vec<usize>, &[f32])],
+    dtype: SaveDtype,
+    metadata: &[(&str, String)],
+) -> Result<()> {
+    let mut values: HashMap<&str, &[f32]> = HashMap::new();
+    for (name, _, v) in tensors {
+        if values.insert(name, v).is_some() {
+            bail!("{}: tensor {name} is given twice", file.display());
+        }
+    }
+    let shapes: Vec<(String, Vec<usize>)> = tensors.iter().map(|(n, s, _)| (n.clone(), s.clone())).collect();
+    save_one_by_one(file, &shapes, dtype, metadata, |name| {
+        Ok(Cow::Borrowed(values.get(name).copied().unwrap_or_default()))
+    })
+}
+
+/// [`save_tensors`] for weights that do not all fit into memory: `values` is asked for one tensor at a time.
+pub fn save_one_by_one<'v>(
+    file: &Path,
+    shapes: &[(String, Vec<usize>)],
+    dtype: SaveDtype,
+    metadata: &[(&str, String)],
+    mut values: impl FnMut(&str) -> Result<Cow<'v, [f32]>>,
+) -> Result<()> {
+    let place = file.display();
+    let mut order: Vec<&(String, Vec<usize>)> = shapes.iter().collect();
+    order.sort_by_key(|(name, _)| (std::cmp::Reverse(dtype.of(name).bytes()), name.as_str()));
+
+    let mut header = Map::new();
+    let mut about = Map::new();
+    about.insert("format".into(), "pt".into());
+    for (key, value) in metadata {
+        about.insert((*key).into(), value.as_str().into());
+    }
+    header.insert("__metadata__".into(), Value::Object(about));
+    let mut offset = 0;
+    for (name, shape) in &order {
+        let kind = dtype.of(name);
+        let end = offset + shape.iter().product::<usize>() * kind.bytes();
+        let entry = json!({"dtype": kind.tag(), "shape": shape, "data_offsets": [offset, end]});
+        if header.insert(name.clone(), entry).is_some() {
+            bail!("{place}: tensor {name} is given twice");
+        }
+        offset = end;
+    }
+    let mut header = serde_json::to_vec(&Value::Object(header))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    write_file(file, |out| {
+        let full = || format!("{place}");
+        out.write_all(&(header.len() as u64).to_le_bytes()).with_context(full)?;
+        out.write_all(&header).with_context(full)?;
+        let mut bytes = Vec::new();
+        for (name, shape) in &order {
+            let values = values(name)?;
+            if shape.iter().product::<usize>() != values.len() {
+                bail!("{place}: tensor {name}: {} values do not fill shape {shape:?}", values.len());
+            }
+            // In pieces, so that a large tensor is never held twice.
+            for piece in values.chunks(1 << 18) {
+                bytes.clear();
+                encode(piece, dtype.of(name), &mut bytes)
+                    .map_err(|x| anyhow::anyhow!("{place}: tensor {name} holds {x}, which is not saved"))?;
+                out.write_all(&bytes).with_context(full)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Appends the values' bytes; a value that is not finite is the error.
+fn encode(values: &[f32], dtype: SaveDtype, bytes: &mut Vec<u8>) -> Result<(), f32> {
+    for x in values {
+        match dtype {
+            SaveDtype::F32 if x.is_finite() => bytes.extend(x.to_le_bytes()),
+            SaveDtype::Bf16 if bf16::from_f32(*x).is_finite() => {
+                bytes.extend(bf16::from_f32(*x).to_le_bytes())
+            }
+            _ => return Err(*x),
+        }
+    }
+    Ok(())
+}

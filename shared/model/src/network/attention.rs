@@ -1,0 +1,372 @@
+//! The attention block: grouped-query attention (Llama, Qwen2, Qwen3) and multi-head latent attention (DeepSeek-V3).
+//!
+//! Both end in the same kernel: MLA expands its latent into one key and value per head (the form it trains in), so that
+//! sampling and training share every bit.
+
+use r1_kernels::attention::{self, Cache, Segment, Shape};
+use r1_kernels::{linear, rmsnorm, rope};
+
+use super::buffer::Buffer;
+use super::{Gradients, Policy};
+use crate::config::Attention;
+use crate::parameters::{AttentionIndex, QueryIndex};
+
+/// MLA's low-rank norms use this epsilon whatever the config says (transformers' constructor default).
+const LOW_RANK_EPS: f32 = 1e-6;
+
+/// How the rows of a forward pass see each other.
+pub enum Attend<'a> {
+    /// a packed batch on its own (training, scoring)
+    Packed(&'a [Segment]),
+    /// a packed batch whose keys and values are also written into cache pages
+    Prefill {
+        /// who attends to whom
+        segments: &'a [Segment],
+        /// one cache per layer
+        caches: &'a mut [Cache],
+        /// (row, page, slot): where each row's key and value go; a row may go to several pages
+        writes: &'a [(u32, u32, u32)],
+    },
+    /// one new token per sequence
+    Decode {
+        /// one cache per layer
+        caches: &'a mut [Cache],
+        /// page ids of each sequence
+        tables: &'a [&'a [u32]],
+        /// visible positions of each sequence, the new one included
+        lens: &'a [usize],
+    },
+}
+
+/// What the backward pass of an attention block needs.
+pub(super) struct AttentionTape {
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
+    out: Buffer,
+    lse: Buffer,
+    extra: Extra,
+}
+
+/// What only one kind of attention keeps.
+enum Extra {
+    None,
+    /// Qwen3: q and k before their per-head norm, and the norms' reciprocal deviations
+    Norms {
+        q: Buffer,
+        k: Buffer,
+        q_rstd: Buffer,
+        k_rstd: Buffer,
+    },
+    /// MLA: the low-rank query (before norm, deviation, after norm) and the latent likewise
+    Latent {
+        query: Option<[Buffer; 3]>,
+        latent: [Buffer; 3],
+    },
+}
+
+/// Sizes of an MLA head.
+#[derive(Clone, Copy)]
+struct Latent {
+    rank: usize,
+    nope: usize,
+    rope: usize,
+    v: usize,
+}
+
+impl Policy {
+    pub(crate) fn shape(&self) -> Shape {
+        let c = &self.config;
+        Shape { heads: c.heads, kv_heads: c.kv_heads(), dk: c.dk(), dv: c.dv(), scale: c.attention_scale }
+    }
+
+    fn latent(&self) -> Latent {
+        match self.config.attention {
+            Attention::Mla { kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim, .. } => {
+                Latent { rank: kv_lora_rank, nope: qk_nope_head_dim, rope: qk_rope_head_dim, v: v_head_dim }
+            }
+            Attention::Gqa { .. } => unreachable!("only MLA has a latent"),
+        }
+    }
+
+    /// `x · Wᵀ` for parameter `i` into a new buffer.
+    pub(super) fn project(&self, x: &[f32], i: usize, bias: Option<usize>) -> Buffer {
+        let w = self.weight(i);
+        let mut y = Buffer::new(x.len() / w.k() * w.n());
+        linear::forward(x, w, bias.map(|b| self.vector(b)), &mut y);
+        y
+    }
+
+    /// Gradient of `project`: `dx (+)= dy · W`, `dW += dyᵀ x`, bias likewise.
+    pub(super) fn project_backward(
+        &self,
+        dy: &[f32],
+        x: &[f32],
+        i: usize,
+        bias: Option<usize>,
+        dx: &mut [f32],
+        accumulate: bool,
+        grads: &mut Gradients,
+    ) {
+        let w = self.weight(i);
+        linear::backward_input(dy, w, dx, accumulate);
+        linear::backward_weight(dy, x, w.n(), w.k(), w.precision(), &mut grads.values[i]);
+        if let Some(b) = bias {
+            linear::backward_bias(dy, &mut grads.values[b]);
+        }
+    }
+
+    /// RMSNorm of rows of `w`'s length into new buffers: (y, rstd).
+    pub(super) fn normed(&self, x: &[f32], i: usize, eps: f32) -> (Buffer, Buffer) {
+        let w = self.vector(i);
+        let (mut y, mut rstd) = (Buffer::new(x.len()), Buffer::new(x.len() / w.len()));
+        rmsnorm::forward(x, w, eps, &mut y, &mut rstd);
+        (y, rstd)
+    }
+
+    /// Rotates q (or dq, with `inverse`) of this config's layout.
+    fn rotate(&self, x: &mut [f32], heads: usize, positions: &[u32], inverse: bool) {
+        let c = &self.config;
+        let offset = c.dk() - c.rope.dim;
+        rope::apply(x, heads, c.dk(), offset, positions, &self.rope, c.rope.pairing, inverse);
+    }
+
+    /// The block without its residual: `o_proj(attention(h))`, h [T, C] already normed.
+    pub(super) fn attention_forward(
+        &self,
+        layer: usize,
+        h: &[f32],
+        positions: &[u32],
+        attend: &mut Attend,
+    ) -> (Buffer, AttentionTape) {
+        let index = &self.index.layers[layer].attention;
+        let (q, k, v, extra) = match index {
+            AttentionIndex::Gqa { .. } => self.gqa_inputs(index, h, positions),
+            AttentionIndex::Mla { .. } => self.mla_inputs(index, h, positions),
+        };
+        let s = self.shape();
+        let rows = positions.len();
+        let mut out = Buffer::new(rows * s.heads * s.dv);
+        let mut lse = Buffer::new(rows * s.heads);
+        let (k_width, v_width) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
+        match attend {
+            Attend::Packed(segments) => attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse),
+            Attend::Prefill { segments, caches, writes } => {
+                attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse);
+                for &(row, page, slot) in writes.iter() {
+                    let r = row as usize;
+                    caches[layer].write(
+                        page,
+                        slot as usize,
+                        &k[r * k_width..(r + 1) * k_width],
+                        &v[r * v_width..(r + 1) * v_width],
+                    );
+                }
+            }
+            Attend::Decode { caches, tables, lens } => {
+                for b in 0..rows {
+                    let at = lens[b] - 1;
+                    caches[layer].write(
+                        tables[b][at / attention::PAGE],
+                        at % attention::PAGE,
+                        &k[b * k_width..(b + 1) * k_width],
+                        &v[b * v_width..(b + 1) * v_width],
+                    );
+                }
+                attention::decode(&q, &caches[layer], tables, lens, s, &mut out);
+            }
+        }
+        let o = match index {
+            AttentionIndex::Gqa { o, .. } | AttentionIndex::Mla { o, .. } => *o,
+        };
+        (self.project(&out, o, None), AttentionTape { q, k, v, out, lse, extra })
+    }
+
+    fn gqa_inputs(
+        &self,
+        index: &AttentionIndex,
+        h: &[f32],
+        positions: &[u32],
+    ) -> (Buffer, Buffer, Buffer, Extra) {
+        let AttentionIndex::Gqa { q, k, v, bias, norms, .. } = index else { unreachable!() };
+        let b = |i: usize| bias.map(|b| b[i]);
+        let (mut query, mut key) = (self.project(h, *q, b(0)), self.project(h, *k, b(1)));
+        let value = self.project(h, *v, b(2));
+        let mut extra = Extra::None;
+        if let Some([q_norm, k_norm]) = norms {
+            let (qn, q_rstd) = self.normed(&query, *q_norm, self.config.rms_norm_eps);
+            let (kn, k_rstd) = self.normed(&key, *k_norm, self.config.rms_norm_eps);
+            extra = Extra::Norms { q: query, k: key, q_rstd, k_rstd };
+            (query, key) = (qn, kn);
+        }
+        self.rotate(&mut query, self.config.heads, positions, false);
+        self.rotate(&mut key, self.config.kv_heads(), positions, false);
+        (query, key, value, extra)
+    }
+
+    fn mla_inputs(
+        &self,
+        index: &AttentionIndex,
+        h: &[f32],
+        positions: &[u32],
+    ) -> (Buffer, Buffer, Buffer, Extra) {
+        let AttentionIndex::Mla { query, kv_a, kv_norm, kv_b, .. } = index else { unreachable!() };
+        let (rows, heads, m) = (positions.len(), self.config.heads, self.latent());
+        let dk = m.nope + m.rope;
+        let (mut q, low_rank) = match query {
+            QueryIndex::Full(w) => (self.project(h, *w, None), None),
+            QueryIndex::LowRank { a, norm, b } => {
+                let qa = self.project(h, *a, None);
+                let (qn, rstd) = self.normed(&qa, *norm, LOW_RANK_EPS);
+                (self.project(&qn, *b, None), Some([qa, rstd, qn]))
+            }
+        };
+        self.rotate(&mut q, heads, positions, false);
+        // [latent | shared rotary key] of each row, taken apart because a norm wants whole rows
+        let both = self.project(h, *kv_a, None);
+        let (mut latent, mut k_rope) = (Buffer::new(rows * m.rank), Buffer::new(rows * m.rope));
+        for (t, row) in both.chunks_exact(m.rank + m.rope).enumerate() {
+            latent[t * m.rank..(t + 1) * m.rank].copy_from_slice(&row[..m.rank]);
+            k_rope[t * m.rope..(t + 1) * m.rope].copy_from_slice(&row[m.rank..]);
+        }
+        rope::apply(&mut k_rope, 1, m.rope, 0, positions, &self.rope, self.config.rope.pairing, false);
+        let (normed, rstd) = self.normed(&latent, *kv_norm, LOW_RANK_EPS);
+        let expanded = self.project(&normed, *kv_b, None);
+        let (mut k, mut v) = (Buffer::new(rows * heads * dk), Buffer::new(rows * heads * m.v));
+        for (i, head) in expanded.chunks_exact(m.nope + m.v).enumerate() {
+            let t = i / heads;
+            k[i * dk..i * dk + m.nope].copy_from_slice(&head[..m.nope]);
+            k[i * dk + m.nope..(i + 1) * dk].copy_from_slice(&k_rope[t * m.rope..(t + 1) * m.rope]);
+            v[i * m.v..(i + 1) * m.v].copy_from_slice(&head[m.nope..]);
+        }
+        (q, k, v, Extra::Latent { query: low_rank, latent: [latent, rstd, normed] })
+    }
+
+    /// Backward of [`Policy::attention_forward`]: `dy` [T, C] in, `dh` [T, C] out (overwritten), gradients added.
+    pub(super) fn attention_backward(
+        &self,
+        layer: usize,
+        tape: &AttentionTape,
+        h: &[f32],
+        positions: &[u32],
+        segments: &[Segment],
+        dy: &[f32],
+        dh: &mut [f32],
+        grads: &mut Gradients,
+    ) {
+        let index = &self.index.layers[layer].attention;
+        let o = match index {
+            AttentionIndex::Gqa { o, .. } | AttentionIndex::Mla { o, .. } => *o,
+        };
+        let mut dout = Buffer::new(tape.out.len());
+        self.project_backward(dy, &tape.out, o, None, &mut dout, false, grads);
+        let (mut dq, mut dk, mut dv) =
+            (Buffer::new(tape.q.len()), Buffer::new(tape.k.len()), Buffer::new(tape.v.len()));
+        attention::backward(
+            &tape.q,
+            &tape.k,
+            &tape.v,
+            &tape.out,
+            &tape.lse,
+            &dout,
+            segments,
+            self.shape(),
+            &mut dq,
+            &mut dk,
+            &mut dv,
+        );
+        self.rotate(&mut dq, self.config.heads, positions, true);
+        match index {
+            AttentionIndex::Gqa { .. } => {
+                self.rotate(&mut dk, self.config.kv_heads(), positions, true);
+                self.gqa_backward(index, &tape.extra, h, dq, dk, dv, dh, grads);
+            }
+            AttentionIndex::Mla { .. } => self.mla_backward(index, &tape.extra, h, positions, dq, dk, dv, dh, grads),
+        }
+    }
+
+    fn gqa_backward(
+        &self,
+        index: &AttentionIndex,
+        extra: &Extra,
+        h: &[f32],
+        mut dq: Buffer,
+        mut dk: Buffer,
+        dv: Buffer,
+        dh: &mut [f32],
+        grads: &mut Gradients,
+    ) {
+        let AttentionIndex::Gqa { q, k, v, bias, norms, .. } = index else { unreachable!() };
+        if let (Some([q_norm, k_norm]), Extra::Norms { q: q0, k: k0, q_rstd, k_rstd }) = (norms, extra) {
+            for (d, x, rstd, norm) in [(&mut dq, q0, q_rstd, *q_norm), (&mut dk, k0, k_rstd, *k_norm)] {
+                let mut dx = Buffer::new(d.len());
+                rmsnorm::backward(d, x, self.vector(norm), rstd, &mut dx, &mut grads.values[norm], false);
+                *d = dx;
+            }
+        }
+        let b = |i: usize| bias.map(|b| b[i]);
+        self.project_backward(&dq, h, *q, b(0), dh, false, grads);
+        self.project_backward(&dk, h, *k, b(1), dh, true, grads);
+        self.project_backward(&dv, h, *v, b(2), dh, true, grads);
+    }
+
+    fn mla_backward(
+        &self,
+        index: &AttentionIndex,
+        extra: &Extra,
+        h: &[f32],
+        positions: &[u32],
+        dq: Buffer,
+        dk: Buffer,
+        dv: Buffer,
+        dh: &mut [f32],
+        grads: &mut Gradients,
+    ) {
+        let AttentionIndex::Mla { query, kv_a, kv_norm, kv_b, .. } = index else { unreachable!() };
+        let Extra::Latent { query: low_rank, latent: [latent, rstd, normed] } = extra else { unreachable!() };
+        let (rows, heads, m) = (positions.len(), self.config.heads, self.latent());
+        let dk_size = m.nope + m.rope;
+        match (query, low_rank) {
+            (QueryIndex::LowRank { a, norm, b }, Some([qa, q_rstd, qn])) => {
+                let mut dqn = Buffer::new(qn.len());
+                self.project_backward(&dq, qn, *b, None, &mut dqn, false, grads);
+                let mut dqa = Buffer::new(qa.len());
+                rmsnorm::backward(&dqn, qa, self.vector(*norm), q_rstd, &mut dqa, &mut grads.values[*norm], false);
+                self.project_backward(&dqa, h, *a, None, dh, false, grads);
+            }
+            (QueryIndex::Full(w), _) => self.project_backward(&dq, h, *w, None, dh, false, grads),
+            (QueryIndex::LowRank { .. }, None) => unreachable!("a low-rank query leaves a tape"),
+        }
+        // k = [expanded latent | shared rotary key]: the shared part sums over heads, in head order
+        let mut dexpanded = Buffer::new(rows * heads * (m.nope + m.v));
+        let mut dk_rope = Buffer::zeros(rows * m.rope);
+        for (i, out) in dexpanded.chunks_exact_mut(m.nope + m.v).enumerate() {
+            let t = i / heads;
+            out[..m.nope].copy_from_slice(&dk[i * dk_size..i * dk_size + m.nope]);
+            out[m.nope..].copy_from_slice(&dv[i * m.v..(i + 1) * m.v]);
+            let shared = &mut dk_rope[t * m.rope..(t + 1) * m.rope];
+            for (sum, d) in shared.iter_mut().zip(&dk[i * dk_size + m.nope..(i + 1) * dk_size]) {
+                *sum += d;
+            }
+        }
+        rope::apply(&mut dk_rope, 1, m.rope, 0, positions, &self.rope, self.config.rope.pairing, true);
+        let mut dnormed = Buffer::new(normed.len());
+        self.project_backward(&dexpanded, normed, *kv_b, None, &mut dnormed, false, grads);
+        let mut dlatent = Buffer::new(latent.len());
+        rmsnorm::backward(
+            &dnormed,
+            latent,
+            self.vector(*kv_norm),
+            rstd,
+            &mut dlatent,
+            &mut grads.values[*kv_norm],
+            false,
+        );
+        let mut dboth = Buffer::new(rows * (m.rank + m.rope));
+        for (t, row) in dboth.chunks_exact_mut(m.rank + m.rope).enumerate() {
+            row[..m.rank].copy_from_slice(&dlatent[t * m.rank..(t + 1) * m.rank]);
+            row[m.rank..].copy_from_slice(&dk_rope[t * m.rope..(t + 1) * m.rope]);
+        }
+        self.project_backward(&dboth, h, *kv_a, None, dh, true, grads);
+    }
+}

@@ -1,0 +1,153 @@
+//! Whole passes over a packed batch: hidden states, log-probabilities, gradients.
+
+use r1_kernels::{embedding, head, linear, rmsnorm};
+
+use super::attention::Attend;
+use super::buffer::{self, Buffer};
+use super::layer::LayerTape;
+use super::{Gradients, Policy};
+use crate::batch::Packed;
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recompute {
+    /// every layer's activations: fastest
+    None,
+    /// only the layers' inputs; activations are computed again, one layer at a time
+    Layers,
+}
+
+/// What [`Policy::forward`] leaves for [`Policy::backward`].
+pub struct Tape {
+    /// the input of each layer, then the last layer's output
+    stream: Vec<Buffer>,
+    layers: Vec<Option<LayerTape>>,
+    gathered: Buffer,
+    normed: Buffer,
+    rstd: Buffer,
+    /// tokens per expert of each layer with experts: (layer, counts)
+    pub expert_load: Vec<(usize, Vec<u32>)>,
+}
+
+impl Policy {
+    /// Embeds tokens: [T, C].
+    fn embed(&self, tokens: &[u32]) -> Buffer {
+        let c = self.config.hidden_size;
+        let mut x = Buffer::new(tokens.len() * c);
+        embedding::forward(self.vector(self.index.embedding), c, tokens, &mut x);
+        x
+    }
+
+    /// Rows of `x` [T, C] in the order of `rows`.
+    fn gather(&self, x: &[f32], rows: &[u32]) -> Buffer {
+        let c = self.config.hidden_size;
+        let mut out = Buffer::new(rows.len() * c);
+        for (to, &r) in out.chunks_exact_mut(c).zip(rows) {
+            to.copy_from_slice(&x[r as usize * c..(r as usize + 1) * c]);
+        }
+        out
+    }
+
+    /// The residual stream after the last layer, before the final norm: [T, C].
+    fn hidden(&self, tokens: &[u32], positions: &[u32], attend: &mut Attend) -> Buffer {
+        let mut x = self.embed(tokens);
+        for layer in 0..self.config.layers {
+            x = self.layer_forward(layer, &x, positions, attend).0;
+        }
+        x
+    }
+
+    /// Logits (before any temperature) of the chosen rows: [rows.len(), V] into `out`, which is resized.
+    /// Used by sampling, with any [`Attend`]; the bits are those of a packed forward pass.
+    pub fn logits(&self, tokens: &[u32], positions: &[u32], mut attend: Attend, rows: &[u32], out: &mut Vec<f32>) {
+        let x = self.hidden(tokens, positions, &mut attend);
+        let gathered = self.gather(&x, rows);
+        let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
+        out.resize(rows.len() * self.config.vocab_size, 0.0);
+        linear::forward(&normed, self.weight(self.head()), None, out);
+    }
+
+    /// Log-probability (nats, at temperature `1/inv_temperature[i]`) of each target, and entropy where asked.
+    pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> head::Output {
+        let mut attend = Attend::Packed(&batch.segments);
+        let x = self.hidden(&batch.tokens, &batch.positions, &mut attend);
+        let gathered = self.gather(&x, &batch.target_rows);
+        let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
+        head::forward(&normed, self.weight(self.head()), &batch.target_tokens, inv_temperature, entropy)
+    }
+
+    /// As [`Policy::logprobs`], keeping what the backward pass needs.
+    pub fn forward(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        entropy: bool,
+        recompute: Recompute,
+    ) -> (head::Output, Tape) {
+        let mut attend = Attend::Packed(&batch.segments);
+        let mut stream = vec![self.embed(&batch.tokens)];
+        let mut layers = Vec::with_capacity(self.config.layers);
+        let mut expert_load = Vec::new();
+        for layer in 0..self.config.layers {
+            let (out, tape) = self.layer_forward(layer, &stream[layer], &batch.positions, &mut attend);
+            expert_load.extend(tape.feed_forward.load().map(|load| (layer, load)));
+            stream.push(out);
+            layers.push((recompute == Recompute::None).then_some(tape));
+        }
+        let gathered = self.gather(&stream[self.config.layers], &batch.target_rows);
+        let (normed, rstd) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
+        let w = self.weight(self.head());
+        let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, entropy);
+        (output, Tape { stream, layers, gathered, normed, rstd, expert_load })
+    }
+
+    /// Adds to `grads` the gradient of a loss given by d(loss)/d(logprob) and d(loss)/d(entropy) of each target.
+    pub fn backward(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        output: &head::Output,
+        tape: Tape,
+        dlogprob: &[f32],
+        dentropy: Option<&[f32]>,
+        grads: &mut Gradients,
+    ) {
+        let Tape { mut stream, mut layers, gathered, normed, rstd, .. } = tape;
+        let c = self.config.hidden_size;
+        let head_index = self.head();
+        let mut dnormed = Buffer::new(normed.len());
+        head::backward(
+            &normed,
+            self.weight(head_index),
+            &batch.target_tokens,
+            inv_temperature,
+            output,
+            dlogprob,
+            dentropy,
+            &mut dnormed,
+            &mut grads.values[head_index],
+        );
+        let norm = self.index.final_norm;
+        let mut dgathered = Buffer::new(gathered.len());
+        let dw = &mut grads.values[norm];
+        rmsnorm::backward(&dnormed, &gathered, self.vector(norm), &rstd, &mut dgathered, dw, false);
+        let mut dx = Buffer::zeros(batch.rows() * c);
+        for (d, &r) in dgathered.chunks_exact(c).zip(&batch.target_rows) {
+            super::layer::add(&mut dx[r as usize * c..(r as usize + 1) * c], d);
+        }
+        stream.pop();
+        for layer in (0..self.config.layers).rev() {
+            let Some(x) = stream.pop() else { unreachable!("one input per layer") };
+            let tape = layers[layer].take().unwrap_or_else(|| {
+                self.layer_forward(layer, &x, &batch.positions, &mut Attend::Packed(&batch.segments)).1
+            });
+            self.layer_backward(layer, &tape, &x, &batch.positions, &batch.segments, &mut dx, grads);
+        }
+        embedding::backward(&dx, c, &batch.tokens, &mut grads.values[self.index.embedding]);
+    }
+
+    /// Gives back the memory of earlier passes' activations.
+    pub fn release_buffers() {
+        buffer::release();
+    }
+}

@@ -1,0 +1,178 @@
+//! A policy from its directory, from nothing, and back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use r1_kernels::{Precision, linear, rope, supports};
+
+use super::Policy;
+use crate::checkpoint::{self, SaveDtype, Tensors};
+use crate::config::Config;
+use crate::parameters::{self, Kind, Parameter};
+use crate::random::{Stream, hash};
+
+/// How a policy is brought into memory.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// compute type; `None` takes bf16 where this machine has bf16 dot products, else f32
+    pub precision: Option<Precision>,
+    /// keep f32 masters and pack for the backward pass too
+    pub trainable: bool,
+}
+
+/// Files of a policy directory that travel with the weights unchanged.
+pub const CARRIED: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Copies what belongs to a policy besides weights and training state.
+///
+/// # Errors
+/// When a file cannot be read or written; the message names it.
+pub fn carry_files(from: &Path, to: &Path) -> Result<()> {
+    for name in CARRIED {
+        let file = from.join(name);
+        if file.exists() {
+            std::fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The precision that `--dtype` names: `auto` (`None`), `f32` or `bf16`.
+///
+/// # Errors
+/// Any other name.
+pub fn precision_named(name: &str) -> Result<Option<Precision>> {
+    match name {
+        "auto" => Ok(None),
+        "f32" => Ok(Some(Precision::F32)),
+        "bf16" => Ok(Some(Precision::Bf16)),
+        other => bail!("`{other}` is no compute type; use auto, f32 or bf16"),
+    }
+}
+
+impl LoadOptions {
+    /// To sample or score only.
+    pub fn frozen(precision: Option<Precision>) -> LoadOptions {
+        LoadOptions { precision, trainable: false }
+    }
+
+    /// To be trained.
+    pub fn trainable(precision: Option<Precision>) -> LoadOptions {
+        LoadOptions { precision, trainable: true }
+    }
+
+    fn settle(self) -> Result<Precision> {
+        if let Err(fact) = r1_kernels::isa() {
+            bail!("{fact}");
+        }
+        match self.precision {
+            None if supports(Precision::Bf16).is_ok() => Ok(Precision::Bf16),
+            None => Ok(Precision::F32),
+            Some(p) => match supports(p) {
+                Ok(()) => Ok(p),
+                Err(fact) => bail!("{fact}; use --dtype f32"),
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// Reads `config.json` and the weights of a policy directory.
+    ///
+    /// # Errors
+    /// One line that names the file and the field or tensor: unsupported architecture, missing or misshapen tensor,
+    /// truncated file, non-finite value, or a precision this machine lacks.
+    pub fn load(dir: &Path, options: LoadOptions) -> Result<Policy> {
+        let config = Config::load(dir)?;
+        let tensors = Tensors::open(dir)?;
+        tensors.check(&parameters::specification(&config), &config)?;
+        Policy::assemble(config, options, |parameter| {
+            let mut value = Vec::with_capacity(parameter.len);
+            for piece in &parameter.pieces {
+                value.extend_from_slice(&tensors.read_f32(&piece.name, &piece.shape)?);
+            }
+            Ok(value)
+        })
+    }
+
+    /// A fresh policy: normal matrices with the config's `initializer_range`, norms 1, biases 0. The same seed gives
+    /// the same bits on every machine with the same libm.
+    ///
+    /// # Errors
+    /// When this machine lacks the precision.
+    pub fn initialize(config: Config, seed: u64, options: LoadOptions) -> Result<Policy> {
+        let range = config.initializer_range;
+        Policy::assemble(config, options, |parameter| {
+            let mut value = Vec::with_capacity(parameter.len);
+            for piece in &parameter.pieces {
+                let stream = Stream::of(seed, hash(&piece.name), 0);
+                value.extend((0..piece.len() as u64).map(|i| match parameter.kind {
+                    Kind::Matrix | Kind::Embedding => (stream.normal(i) * range) as f32,
+                    Kind::Norm => 1.0,
+                    Kind::Bias | Kind::CorrectionBias => 0.0,
+                }));
+            }
+            Ok(value)
+        })
+    }
+
+    fn assemble(
+        config: Config,
+        options: LoadOptions,
+        mut value_of: impl FnMut(&Parameter) -> Result<Vec<f32>>,
+    ) -> Result<Policy> {
+        let precision = options.settle()?;
+        let (mut parameters, index) = parameters::layout(&config);
+        let mut packed = Vec::with_capacity(parameters.len());
+        for (i, parameter) in parameters.iter_mut().enumerate() {
+            let value = value_of(parameter)?;
+            let is_head = i == index.head.unwrap_or(index.embedding);
+            packed.push((parameter.kind == Kind::Matrix || is_head).then(|| {
+                // The router decides in f32: a rounded score can flip which expert a token takes.
+                let router = parameter.pieces[0].name.ends_with(".mlp.gate.weight");
+                let precision = if router { Precision::F32 } else { precision };
+                linear::Weight::pack(&value, parameter.rows(), parameter.columns(), precision, options.trainable)
+            }));
+            if options.trainable || parameter.kind != Kind::Matrix {
+                parameter.value = value;
+            }
+        }
+        let c = &config.rope;
+        let table = rope::Table::build(&c.inv_freq, config.max_position_embeddings, c.attention_factor);
+        Ok(Policy {
+            config,
+            parameters,
+            index,
+            packed,
+            rope: Arc::new(table),
+            precision,
+            trainable: options.trainable,
+        })
+    }
+
+    /// Writes `model.safetensors` into `dir` (atomically), under the names transformers uses.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the policy was loaded frozen and no longer holds its masters.
+    pub fn save_weights(&self, dir: &Path, dtype: SaveDtype) -> Result<()> {
+        if !self.trainable {
+            bail!("a policy loaded to sample does not keep its f32 weights and cannot be saved");
+        }
+        let tensors: Vec<(String, Vec<usize>, &[f32])> = self
+            .parameters
+            .iter()
+            .flat_map(|p| p.pieces.iter().map(|s| (s.name.clone(), s.shape.clone(), &p.value[s.range()])))
+            .collect();
+        checkpoint::save_tensors(&dir.join("model.safetensors"), &tensors, dtype, &[("format", "pt".to_string())])
+    }
+}

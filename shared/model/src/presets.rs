@@ -1,0 +1,125 @@
+//! Small networks to start from nothing: one like the paper's policy, one like each of its families of students.
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::tokenizer::Tokenizer;
+
+/// Names of all presets and what each is.
+pub const PRESETS: [(&str, &str); 3] = [
+    (
+        "r1-tiny",
+        "DeepSeek-V3-shaped: latent attention, 4 experts of which 2 and a shared one work on a token",
+    ),
+    ("qwen-tiny", "Qwen2-shaped student, smaller"),
+    ("llama-tiny", "Llama-shaped student, smaller"),
+];
+
+/// Longest sequence of every preset, in tokens.
+pub const CONTEXT: usize = 2048;
+
+/// `config.json` of a preset for a tokenizer, checked.
+///
+/// # Errors
+/// An unknown name.
+pub fn config(name: &str, tokenizer: &Tokenizer) -> Result<Config> {
+    let mut raw = match name {
+        "r1-tiny" => deepseek(),
+        "qwen-tiny" => dense("Qwen2ForCausalLM", "qwen2"),
+        "llama-tiny" => dense("LlamaForCausalLM", "llama"),
+        other => {
+            let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+            bail!("{other:?} is not a preset; there are {}", names.join(", "))
+        }
+    };
+    raw["vocab_size"] = tokenizer.vocab_size().into();
+    let roles = [
+        ("bos_token_id", tokenizer.bos()),
+        ("eos_token_id", tokenizer.eos()),
+        ("pad_token_id", tokenizer.pad()),
+    ];
+    for (field, token) in roles {
+        raw[field] = token.map(|t| t.id).into();
+    }
+    Config::parse(raw, None)
+}
+
+/// `generation_config.json` that goes with a preset's config: sampling as the paper does it.
+pub fn generation_config(config: &Config) -> Value {
+    let mut generation = json!({"do_sample": true, "temperature": 1.0, "top_p": 1.0});
+    for field in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        if !config.raw[field].is_null() {
+            generation[field] = config.raw[field].clone();
+        }
+    }
+    generation
+}
+
+/// DeepSeek-V3's parts in small: one dense layer, then four experts in two groups of which a token may use one. Few and
+/// wide experts, because on a corpus this small each needs enough tokens to learn from.
+fn deepseek() -> Value {
+    json!({
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
+        "hidden_size": 160, "intermediate_size": 512, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 4,
+        "q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+        "first_k_dense_replace": 1, "moe_layer_freq": 1, "moe_intermediate_size": 256,
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 2, "topk_group": 1,
+        "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": true, "routed_scaling_factor": 1.0,
+        "num_nextn_predict_layers": 0, "attention_bias": false, "attention_dropout": 0.0, "hidden_act": "silu",
+        "initializer_range": 0.05, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "rope_interleave": true, "tie_word_embeddings": false, "use_cache": true
+    })
+}
+
+fn dense(architecture: &str, model_type: &str) -> Value {
+    json!({
+        "architectures": [architecture], "model_type": model_type,
+        "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "attention_dropout": 0.0, "hidden_act": "silu",
+        "initializer_range": 0.06, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "tie_word_embeddings": true, "use_cache": true
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{Kind, specification};
+    use crate::tokenizer::train;
+
+    #[test]
+    fn sizes_are_what_they_are_said_to_be() {
+        let words: String = (0..4000).map(|i| format!("word{} ", (i * 7919) % 1500)).collect();
+        let tokenizer = train([words.as_str()], 1024, 2048).unwrap().build().unwrap();
+        let count = |name: &str| -> (usize, usize) {
+            let c = config(name, &tokenizer).unwrap();
+            let all = specification(&c);
+            let size = |s: &crate::parameters::ParameterSpec| s.shape.iter().product::<usize>();
+            let total = all.iter().map(size).sum();
+            // Per token: no embedding table, and of the routed experts only those chosen.
+            let idle = |s: &&crate::parameters::ParameterSpec| {
+                (s.kind == Kind::Embedding && !c.tie_word_embeddings) || s.name.contains(".experts.")
+            };
+            let mut active = total - all.iter().filter(idle).map(size).sum::<usize>();
+            if let Some(m) = &c.moe {
+                active += (c.layers - m.first_dense) * m.top_k * 3 * m.intermediate * c.hidden_size;
+            }
+            (total, active)
+        };
+        let (total, active) = count("r1-tiny");
+        assert!((2_000_000..4_000_000).contains(&total), "{total}");
+        assert!((1_000_000..2_000_000).contains(&active), "{active}");
+        for student in ["qwen-tiny", "llama-tiny"] {
+            let (total, _) = count(student);
+            assert!((500_000..1_400_000).contains(&total), "{student} {total}");
+        }
+        assert!(
+            config("r1-huge", &tokenizer).unwrap_err().to_string().contains("there are r1-tiny, qwen-tiny")
+        );
+        let c = config("r1-tiny", &tokenizer).unwrap();
+        assert_eq!(generation_config(&c)["eos_token_id"], tokenizer.eos().unwrap().id);
+        assert_eq!(c.eos_token_ids, [tokenizer.eos().unwrap().id]);
+    }
+}

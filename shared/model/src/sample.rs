@@ -1,0 +1,182 @@
+//! Drawing one token from one row of logits.
+//!
+//! Order of the cuts: temperature, top-k, top-p, min-p; ties go to the lower token id. The draw is by inversion over the
+//! kept tokens (renormalized). The recorded log-probability is that of the *whole* tempered distribution, which is the
+//! one that training differentiates: truncation is never renormalized into it. At temperature 0 the draw is the arg-max
+//! and the recorded log-probability is taken at temperature 1.
+
+use anyhow::{Result, bail};
+use r1_kernels::head;
+
+/// How tokens are drawn.
+#[derive(Clone, Debug)]
+pub struct Sampling {
+    /// 0 is greedy
+    pub temperature: f32,
+    /// keep the k most probable tokens; 0 keeps all
+    pub top_k: usize,
+    /// keep the smallest set of most probable tokens whose mass reaches this; 1 keeps all
+    pub top_p: f32,
+    /// drop tokens less probable than this share of the most probable one; 0 keeps all
+    pub min_p: f32,
+}
+
+impl Sampling {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn check(&self) -> Result<()> {
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            bail!("temperature {} is not a finite number ≥ 0", self.temperature);
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            bail!("top-p {} is not in (0, 1]", self.top_p);
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            bail!("min-p {} is not in [0, 1]", self.min_p);
+        }
+        Ok(())
+    }
+
+    /// Factor on the logits whose log-probability is recorded.
+    pub fn inv_temperature(&self) -> f32 {
+        if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature }
+    }
+
+    /// Draws a token with the uniform number `u` in [0, 1); tokens in `banned` get no mass. Returns the token and its
+    /// recorded log-probability in nats.
+    pub fn draw(&self, logits: &[f32], u: f64, banned: &[u32], scratch: &mut Scratch) -> (u32, f32) {
+        let inv = self.inv_temperature();
+        let token = if self.temperature == 0.0 {
+            arg_max(logits, banned)
+        } else {
+            self.draw_tempered(logits, u, banned, inv, scratch)
+        };
+        (token, head::row_logprob(logits, token, inv, &mut scratch.row))
+    }
+
+    fn draw_tempered(&self, logits: &[f32], u: f64, banned: &[u32], inv: f32, scratch: &mut Scratch) -> u32 {
+        let peak = arg_max(logits, banned);
+        let top = logits[peak as usize];
+        let kept = &mut scratch.kept;
+        kept.clear();
+        kept.extend(
+            logits.iter().enumerate().filter(|(i, _)| !banned.contains(&(*i as u32))).map(|(i, &l)| {
+                // Relative to the most probable token: exp never overflows.
+                (i as u32, f64::from(((l - top) * inv).exp()))
+            }),
+        );
+        let more_probable = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if self.top_k > 0 && self.top_k < kept.len() {
+            kept.select_nth_unstable_by(self.top_k - 1, more_probable);
+            kept.truncate(self.top_k);
+            kept.sort_unstable_by_key(|t| t.0);
+        }
+        if self.top_p < 1.0 {
+            let total: f64 = kept.iter().map(|t| t.1).sum();
+            kept.sort_unstable_by(more_probable);
+            let mut mass = 0.0;
+            let enough = f64::from(self.top_p) * total;
+            let count = kept.iter().take_while(|t| {
+                let open = mass < enough;
+                mass += t.1;
+                open
+            });
+            let count = count.count();
+            kept.truncate(count.max(1));
+            kept.sort_unstable_by_key(|t| t.0);
+        }
+        if self.min_p > 0.0 {
+            kept.retain(|t| t.1 >= f64::from(self.min_p));
+        }
+        let total: f64 = kept.iter().map(|t| t.1).sum();
+        let mut left = u * total;
+        for &(token, mass) in kept.iter() {
+            if left < mass {
+                return token;
+            }
+            left -= mass;
+        }
+        // Rounding left a crumb: the last token with any mass.
+        kept.iter().rev().find(|t| t.1 > 0.0).map_or(peak, |t| t.0)
+    }
+}
+
+/// Memory reused from draw to draw.
+#[derive(Default)]
+pub struct Scratch {
+    row: Vec<f32>,
+    kept: Vec<(u32, f64)>,
+}
+
+/// Most probable token that is not banned; ties to the lower id.
+fn arg_max(logits: &[f32], banned: &[u32]) -> u32 {
+    let mut best: Option<(u32, f32)> = None;
+    for (i, &l) in logits.iter().enumerate() {
+        if best.is_none_or(|b| l > b.1) && !banned.contains(&(i as u32)) {
+            best = Some((i as u32, l));
+        }
+    }
+    best.map_or(0, |b| b.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Sampling {
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+    }
+
+    fn frequencies(s: &Sampling, logits: &[f32], banned: &[u32]) -> Vec<f64> {
+        let mut counts = vec![0.0; logits.len()];
+        let mut scratch = Scratch::default();
+        let n = 20_000;
+        for i in 0..n {
+            let (t, _) = s.draw(logits, (i as f64 + 0.5) / n as f64, banned, &mut scratch);
+            counts[t as usize] += 1.0 / n as f64;
+        }
+        counts
+    }
+
+    #[test]
+    fn draws_follow_the_tempered_distribution() {
+        let logits = [0.0f32, 1.0, -1.0, 2.0];
+        let s = Sampling { temperature: 0.5, ..plain() };
+        let weights: Vec<f64> = logits.iter().map(|&l| f64::from(2.0 * l).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (f, w) in frequencies(&s, &logits, &[]).iter().zip(&weights) {
+            assert!((f - w / total).abs() < 2e-4);
+        }
+    }
+
+    #[test]
+    fn cuts_keep_what_they_say() {
+        let logits = [3.0f32, 1.0, 3.0, 2.0, -4.0];
+        let kept = |s: &Sampling| -> Vec<usize> {
+            frequencies(s, &logits, &[]).iter().enumerate().filter(|f| *f.1 > 0.0).map(|f| f.0).collect()
+        };
+        assert_eq!(kept(&Sampling { top_k: 1, ..plain() }), [0]);
+        assert_eq!(kept(&Sampling { top_k: 3, ..plain() }), [0, 2, 3]);
+        assert_eq!(kept(&Sampling { top_p: 0.5, ..plain() }), [0, 2]);
+        assert_eq!(kept(&Sampling { min_p: 0.3, ..plain() }), [0, 2, 3]);
+        assert!(frequencies(&plain(), &logits, &[0, 2])[0] == 0.0);
+    }
+
+    #[test]
+    fn the_recorded_logprob_is_of_the_whole_distribution() {
+        let logits = [0.5f32, -0.25, 1.5];
+        let s = Sampling { temperature: 0.7, top_k: 1, ..plain() };
+        let (t, lp) = s.draw(&logits, 0.3, &[], &mut Scratch::default());
+        let z: f64 = logits.iter().map(|&l| (f64::from(l) / 0.7).exp()).sum();
+        assert_eq!(t, 2);
+        assert!((f64::from(lp) - (1.5 / 0.7 - z.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_equals() {
+        let s = Sampling { temperature: 0.0, ..plain() };
+        assert_eq!(s.draw(&[1.0, 2.0, 2.0], 0.9, &[], &mut Scratch::default()).0, 1);
+    }
+}
