@@ -1,0 +1,282 @@
+//! A training state on disk: a plain Hugging Face directory, and beside the weights `optimizer.safetensors` and `train.json`.
+//!
+//! The directory is published whole by one swap, weights written last, so that at every moment the name holds one consistent
+//! state. `train.json` holds what the run was told and what it was fed (hashes); the same command finds its own state and goes
+//! on from it, another command is refused. Nothing in it depends on the clock: the same run leaves the same bytes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use r1_model::checkpoint::SaveDtype;
+use r1_model::directory::{DirectoryWriter, recover, write_json};
+use r1_model::network::carry_files;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::optimizer;
+use crate::update::Trainer;
+
+/// File name of the training state in a policy directory.
+pub const FILE: &str = "train.json";
+
+/// Whether the run that wrote the state has more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// a checkpoint on the way
+    Running,
+    /// the end of the run
+    Done,
+}
+
+/// `train.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// the tool that wrote it
+    pub tool: String,
+    /// whether its run is over
+    pub status: Status,
+    /// optimizer updates behind the weights, over all rounds of this tool
+    pub step: u64,
+    /// rounds begun (r1-grpo); absent for one long run
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u64>,
+    /// updates of this run that are done: where the batches go on
+    pub cursor: u64,
+    /// trained tokens so far, over all rounds
+    pub tokens: u64,
+    /// every flag that decides the result, settled
+    pub command: Map<String, Value>,
+    /// `sha256:…` of every input: the starting weights, the rows
+    pub inputs: Map<String, Value>,
+}
+
+impl State {
+    /// The state of a run that has done nothing yet.
+    pub fn planned(tool: &str, command: Map<String, Value>, inputs: Map<String, Value>) -> State {
+        let tool = tool.to_string();
+        State { tool, status: Status::Running, step: 0, round: None, cursor: 0, tokens: 0, command, inputs }
+    }
+
+    /// Reads `train.json` of a directory; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the file is there and is not what a training tool writes.
+    pub fn load(dir: &Path) -> Result<Option<State>> {
+        let file = dir.join(FILE);
+        match fs::read(&file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("{}", file.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+                r1_cli::bad_input(
+                    file.display(),
+                    format!("no training state: {e}"),
+                    "remove its directory to start over",
+                )
+            }),
+        }
+    }
+
+    /// What differs between this state's run and a planned one, in words; empty where they are the same run. Keys in
+    /// `except` are not compared.
+    pub fn differences(&self, planned: &State, except: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.tool != planned.tool {
+            found.push(format!("it was written by {}", self.tool));
+        }
+        for (of, is_input) in
+            [(&State::command as &dyn Fn(&State) -> &Map<String, Value>, false), (&State::inputs, true)]
+        {
+            let (old, new) = (of(self), of(planned));
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys.into_iter().filter(|k| !except.contains(&k.as_str())) {
+                match (old.get(key), new.get(key)) {
+                    (a, b) if a == b => {}
+                    (Some(_), Some(_)) if is_input => found.push(format!("another {key}")),
+                    (Some(a), Some(b)) => found.push(format!("--{key} was {a}, now {b}")),
+                    (Some(a), None) if !is_input => found.push(format!("--{key} was {a}, now not given")),
+                    (None, Some(b)) if !is_input => found.push(format!("--{key} was not given, now {b}")),
+                    (Some(_), None) => found.push(format!("{key} was given, now not")),
+                    _ => found.push(format!("{key} was not given before")),
+                }
+            }
+        }
+        found
+    }
+
+    fn command(&self) -> &Map<String, Value> {
+        &self.command
+    }
+
+    fn inputs(&self) -> &Map<String, Value> {
+        &self.inputs
+    }
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// nothing is there yet
+    Fresh,
+    /// this very run stopped on the way
+    Resume(State),
+    /// this very run is over
+    Finished(State),
+}
+
+/// Finds out where a run that writes to `out` begins, after putting right what a killed run left.
+///
+/// # Errors
+/// Exit 2: `out` holds something else than a state of this run; the message says what differs and how to start over.
+pub fn settle(out: &Path, planned: &State) -> Result<Start> {
+    recover(out)?;
+    let name = out.display();
+    if !out.exists() || (out.is_dir() && fs::read_dir(out).is_ok_and(|mut d| d.next().is_none())) {
+        return Ok(Start::Fresh);
+    }
+    let start_over = format!("give another -o, or remove {name} to start over");
+    let Some(state) = State::load(out)? else {
+        return Err(r1_cli::bad_input(name, "is there and holds no training state", start_over));
+    };
+    let differences = state.differences(planned, &[]);
+    if !differences.is_empty() {
+        let fact = format!("holds another run: {}", differences.join(", "));
+        return Err(r1_cli::bad_input(name, fact, start_over));
+    }
+    if state.status == Status::Done {
+        return Ok(Start::Finished(state));
+    }
+    check_replaceable(out)?;
+    Ok(Start::Resume(state))
+}
+
+/// Names of files that a policy directory may hold without anything being lost when a new state takes its place.
+const REPLACEABLE: [&str; 15] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    optimizer::FILE,
+    FILE,
+    ".gitattributes",
+    "added_tokens.json",
+    "tokenizer.model",
+];
+
+/// Refuses to replace a directory that holds files which a new state would not carry over.
+///
+/// # Errors
+/// Exit 2, naming up to three of them.
+pub fn check_replaceable(dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
+    let mut foreign: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+            !shard && !REPLACEABLE.contains(&name.as_str())
+        })
+        .collect();
+    foreign.sort();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let more = if foreign.len() > 3 { " …" } else { "" };
+    let fact = format!("writing over it would lose {}{more}", foreign[..foreign.len().min(3)].join(", "));
+    Err(r1_cli::bad_input(dir.display(), fact, "move them elsewhere, or give another -o"))
+}
+
+/// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
+/// the state, and last the weights in f32.
+///
+/// # Errors
+/// When something cannot be written; `out` is then as it was.
+pub fn publish(
+    out: &Path,
+    from: &Path,
+    trainer: &Trainer,
+    state: &State,
+    with_optimizer: bool,
+) -> Result<()> {
+    let writer = DirectoryWriter::create(out)?;
+    let dir = writer.path();
+    carry_files(from, dir)?;
+    settle_config(&dir.join("config.json"))?;
+    if with_optimizer {
+        trainer.optimizer.save(&trainer.policy, dir)?;
+    }
+    write_json(&dir.join(FILE), &serde_json::to_value(state)?)?;
+    trainer.policy.save_weights(dir, SaveDtype::F32)?;
+    writer.publish()
+}
+
+/// Makes config.json say what the weights beside it are: f32, not quantized.
+fn settle_config(file: &Path) -> Result<()> {
+    let place = || format!("{}", file.display());
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(file).with_context(place)?).with_context(place)?;
+    let before = config.clone();
+    if let Some(fields) = config.as_object_mut() {
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(value) = fields.get_mut(key) {
+                *value = SaveDtype::F32.name().into();
+            }
+        }
+        fields.remove("quantization_config");
+    }
+    if config != before { write_json(file, &config) } else { Ok(()) }
+}
+
+/// Reads on, hashing what passes: the name of an input in `train.json`.
+pub struct Hashing<R> {
+    input: R,
+    hash: Sha256,
+}
+
+impl<R: BufRead> Hashing<R> {
+    /// Begins to hash at the first byte that is read.
+    pub fn new(input: R) -> Hashing<R> {
+        Hashing { input, hash: Sha256::new() }
+    }
+
+    /// `sha256:` and the hash of everything read, once the input was read to its end.
+    pub fn finish(self) -> String {
+        let hex: String = self.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        format!("sha256:{hex}")
+    }
+}
+
+impl<R: BufRead> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.hash.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        // Bytes in the buffer are there already: this reads nothing and cannot fail.
+        if let Ok(buffer) = self.input.fill_buf() {
+            self.hash.update(&buffer[..n.min(buffer.len())]);
+        }
+        self.input.consume(n);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Imitation: the loop that r1-sft and r1-distill share.
+//!
+//! The loss of an update is the mean negative log-likelihood of the batch's completion tokens; prompts are given and not
+//! learned. Examples are never padded and never see each other. Every update is a function of the weights before it, the seed
+//! and its number, so a run that was killed anywhere and is started again ends with the bytes of an unbroken one.
+
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use r1_kernels::Precision;
+use r1_model::checkpoint::sha256_of_weights;
+use r1_records::{RecordError, Row};
+use serde_json::{Map, Value, json};
+
+pub use run::{Outcome, Run, mean_loss};
+
+use crate::checkpoint::{self, Start, State};
+use crate::examples::{self, Example, Examples, Words};
+use crate::flags::{Compute, Optimization, not_negative, positive, share};
+use crate::schedule::Shape;
+
+/// What r1-sft and r1-distill are asked in the same words.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Flags {
+    /// Passes over the examples [default: 2 (the paper: 2-3), or as many as --max-steps takes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Most updates
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_steps: Option<u64>,
+    /// Examples of one update [default: the paper's, 128 for r1-sft and 64 for r1-distill]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch_size: Option<usize>,
+    /// Highest learning rate [default: the paper's, 5e-5 for r1-sft and 1e-4 for r1-distill]
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    pub lr: Option<f64>,
+    /// How the learning rate falls
+    #[arg(long, value_enum, default_value_t = Shape::Cosine)]
+    pub schedule: Shape,
+    /// Updates over which the learning rate rises from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub warmup: u64,
+    /// Where the learning rate ends, as a share of the highest (the paper: 0.1)
+    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = share)]
+    pub min_lr_ratio: f64,
+    /// Longest example in tokens; longer ones are left out and counted [default: as long as the policy allows]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub max_length: Option<usize>,
+    /// γ of the router's bias update after every step (mixture-of-experts policies only); 0 freezes it
+    #[arg(long, value_name = "X", default_value_t = 0.001, value_parser = not_negative)]
+    pub router_bias_rate: f64,
+    /// Updates between two checkpoints; 0 saves at the end and on SIGINT or SIGTERM only
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub checkpoint_every: u64,
+    /// Held-out examples: their loss is told before, during and after training
+    #[arg(long, value_name = "FILE")]
+    pub eval: Option<PathBuf>,
+    /// Updates between two held-out losses [default: once an epoch]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "eval")]
+    pub eval_every: Option<u64>,
+    /// how the optimizer steps
+    #[command(flatten)]
+    pub optimization: Optimization,
+    /// how the machine is used
+    #[command(flatten)]
+    pub compute: Compute,
+    /// where the order of the examples comes from
+    #[command(flatten)]
+    pub seed: r1_cli::Seed,
+    /// where metrics go
+    #[command(flatten)]
+    pub metrics: r1_cli::MetricsFile,
+}
+
+/// Where the two tools differ: the paper's settings of either.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// examples of one update
+    pub batch_size: usize,
+    /// highest learning rate
+    pub lr: f64,
+}
+
+/// Passes over the examples where neither --epochs nor --max-steps says.
+const EPOCHS: u32 = 2;
+
+impl Flags {
+    fn batch_size(&self, defaults: Defaults) -> usize {
+        self.batch_size.unwrap_or(defaults.batch_size)
+    }
+
+    fn lr(&self, defaults: Defaults) -> f64 {
+        self.lr.unwrap_or(defaults.lr)
+    }
+
+    /// Every flag that decides the result, settled, for `train.json`.
+    pub fn command(&self, defaults: Defaults, precision: Precision) -> Map<String, Value> {
+        let mut command = Map::new();
+        let epochs = self.epochs.or(self.max_steps.is_none().then_some(EPOCHS));
+        for (name, value) in [
+            ("epochs", epochs.map(u64::from)),
+            ("max-steps", self.max_steps),
+            ("max-length", self.max_length.map(|n| n as u64)),
+        ] {
+            if let Some(value) = value {
+                command.insert(name.into(), value.into());
+            }
+        }
+        command.insert("batch-size".into(), self.batch_size(defaults).into());
+        command.insert("lr".into(), self.lr(defaults).into());
+        command.insert("schedule".into(), json!(self.schedule));
+        command.insert("warmup".into(), self.warmup.into());
+        command.insert("min-lr-ratio".into(), self.min_lr_ratio.into());
+        command.insert("router-bias-rate".into(), self.router_bias_rate.into());
+        command.insert("seed".into(), self.seed.seed.into());
+        self.optimization.record(&mut command);
+        self.compute.record(precision, &mut command);
+        command
+    }
+
+    /// Updates of the whole run over `examples`.
+    fn total(&self, examples: usize, batch_size: usize) -> u64 {
+        let epoch = examples.div_ceil(batch_size) as u64;
+        let by_epochs = match (self.epochs, self.max_steps) {
+            (Some(n), _) => epoch * u64::from(n),
+            (None, None) => epoch * u64::from(EPOCHS),
+            (None, Some(_)) => u64::MAX,
+        };
+        by_epochs.min(self.max_steps.unwrap_or(u64::MAX))
+    }
+}
+
+/// A supervised tool before its run: what it was told, nothing loaded yet.
+pub struct Preparation<'a> {
+    /// the tool's name
+    pub tool: &'a str,
+    /// directory of the policy that is trained
+    pub policy: &'a Path,
+    /// directory that is written
+    pub out: &'a Path,
+    /// the flag `--template`
+    pub template: &'a str,
+    /// where the examples come from
+    pub input: &'a r1_cli::Input,
+    /// the flags
+    pub flags: &'a Flags,
+    /// the tool's own settings
+    pub defaults: Defaults,
+    /// the tool's own flags that decide the result
+    pub extra: Map<String, Value>,
+}
+
+impl Preparation<'_> {
+    /// Sets threads and settles the compute type.
+    ///
+    /// # Errors
+    /// Exit 2: the machine lacks what was asked for, or policy and output are one directory.
+    pub fn begin(&self) -> Result<Precision> {
+        if self.out.exists()
+            && self.policy.exists()
+            && self.out.canonicalize()? == self.policy.canonicalize()?
+        {
+            let fact = format!("-o {} is the policy that it would start from", self.out.display());
+            return Err(r1_cli::misuse(
+                fact,
+                "give another -o: a run must find its beginning when it goes on",
+            ));
+        }
+        self.flags.compute.begin()
+    }
+
+    /// Finds out where the run begins, tokenizes, trains, and says what came of it. `held_out` makes a row of `--eval` an example.
+    ///
+    /// # Errors
+    /// As [`Run::train`], and exit 2 for input that cannot be used.
+    pub fn run(
+        &self,
+        precision: Precision,
+        examples: &Examples,
+        held_out: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
+    ) -> Result<()> {
+        let mut command = self.flags.command(self.defaults, precision);
+        command.insert("template".into(), self.template.into());
+        command.extend(self.extra.clone());
+        let mut inputs = Map::new();
+        let weights = sha256_of_weights(self.policy)
+            .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
+        inputs.insert("policy".into(), weights.into());
+        inputs.insert("examples".into(), examples.hash.as_str().into());
+        let eval = self.flags.eval.as_ref().map(r1_cli::Input::of);
+        let held_out = eval.as_ref().map(|input| examples::read(input, held_out)).transpose()?;
+        let planned = State::planned(self.tool, command, inputs);
+        let start = checkpoint::settle(self.out, &planned)?;
+        match &start {
+            Start::Finished(_) => {
+                r1_cli::note(&format!("{} is finished: nothing to do", self.out.display()));
+                return Ok(());
+            }
+            Start::Resume(state) => {
+                r1_cli::note(&format!("{} goes on after step {}", self.out.display(), state.step));
+            }
+            Start::Fresh => {}
+        }
+        let words = Words::load(self.policy, self.template)?;
+        let (corpus, _) = words.corpus(examples, self.input, self.flags.max_length)?;
+        let held_out = match (&held_out, &eval) {
+            (Some(examples), Some(input)) => Some(words.corpus(examples, input, self.flags.max_length)?.0),
+            _ => None,
+        };
+        r1_cli::note(&format!(
+            "{} examples, {} completion tokens, the longest example has {} tokens",
+            corpus.len(),
+            corpus.completion_tokens(),
+            corpus.longest()
+        ));
+        let began = Instant::now();
+        let run = Run {
+            policy: self.policy,
+            out: self.out,
+            flags: self.flags,
+            defaults: self.defaults,
+            precision,
+            planned,
+            start,
+            corpus,
+            held_out,
+        };
+        let outcome = run.train()?;
+        let held_out =
+            outcome.held_out_loss.map_or(String::new(), |loss| format!(", held-out loss {loss:.4}"));
+        r1_cli::note(&format!(
+            "{} steps, last loss {:.4}{held_out}, {:.1} s: {}",
+            outcome.steps,
+            outcome.loss,
+            began.elapsed().as_secs_f64(),
+            self.out.display()
+        ));
+        Ok(())
+    }
+}

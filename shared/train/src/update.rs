@@ -1,0 +1,293 @@
+//! One update: the gradient of a batch, summed over its micro-batches, clipped by its global norm, and one AdamW step.
+//!
+//! The loss is the caller's: it gets each row's log-probabilities and gives back d(loss)/d(logprob), already divided by the
+//! whole batch's normalizer. How the batch is cut changes only the order in which f32 gradients are added; one cut gives the
+//! same bits on every machine and thread count.
+
+use r1_kernels::norm;
+use r1_model::Policy;
+use r1_model::batch::{Packed, Sequence};
+use r1_model::config::Config;
+use r1_model::network::{Gradients, Recompute};
+
+use crate::microbatch::{MicroBatch, plan};
+use crate::optimizer::{AdamW, clip_factor, global_norm};
+use crate::refusal::Refused;
+use crate::router::Load;
+
+/// Activations of one micro-batch above this are computed twice instead of kept.
+const ACTIVATION_BYTES: usize = 2 << 30;
+
+/// One sequence of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// given tokens, at least one
+    pub prompt: &'a [u32],
+    /// predicted tokens
+    pub completion: &'a [u32],
+    /// 1 / temperature of the distribution that the log-probabilities are of
+    pub inv_temperature: f32,
+    /// whether the loss can have a gradient in this row; a row without one is only scored
+    pub gradient: bool,
+}
+
+/// What the policy says of one row.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// log-probability (nats) of each completion token
+    pub logprobs: &'a [f32],
+    /// entropy (nats) at each completion token; empty unless asked for
+    pub entropy: &'a [f32],
+}
+
+/// What stays the same over all updates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// most tokens of a micro-batch
+    pub micro_tokens: usize,
+    /// largest norm of the gradient; 0 leaves it as it is
+    pub clip_norm: f64,
+    /// γ of the router's bias update; 0 freezes the biases
+    pub router_bias_rate: f64,
+}
+
+/// What one update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Applied {
+    /// global norm of the gradient, before clipping
+    pub grad_norm: f64,
+    /// busiest expert over the mean, where there are experts
+    pub expert_imbalance: Option<f64>,
+}
+
+/// A policy in training.
+pub struct Trainer {
+    /// the policy as of the last update
+    pub policy: Policy,
+    /// its optimizer
+    pub optimizer: AdamW,
+    limits: Limits,
+    gradients: Gradients,
+    load: Load,
+    /// d(loss)/d(logprob) of the batch, row after row: tells which token spoiled a gradient
+    dlogprobs: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+/// Bytes of activations that the backward pass of one token needs: a rough upper bound.
+fn activation_bytes(c: &Config) -> usize {
+    let attention = c.heads * (3 * c.dk() + 3 * c.dv()) + 4 * c.hidden_size;
+    let expert = c.moe.as_ref().map_or(0, |m| {
+        (m.top_k + m.shared) * (3 * m.intermediate) + m.top_k * 2 * c.hidden_size + 2 * m.experts
+    });
+    let dense = 3 * c.intermediate_size;
+    4 * c.layers * (attention + 4 * c.hidden_size + expert.max(dense))
+}
+
+impl Trainer {
+    /// Brings policy and optimizer together; the policy must have been loaded to be trained.
+    pub fn new(policy: Policy, optimizer: AdamW, limits: Limits) -> Trainer {
+        let gradients = Gradients::zeros(&policy);
+        let (load, dlogprobs, scratch) = (Load::default(), Vec::new(), Vec::new());
+        Trainer { policy, optimizer, limits, gradients, load, dlogprobs, scratch }
+    }
+
+    /// What stays the same over all updates.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Adds the gradient of the whole batch. `loss` is called once for every row with a completion, in an order that depends on
+    /// the rows alone; it fills d(loss)/d(logprob), which comes in as zeros, and must leave it so in a row without gradient.
+    ///
+    /// # Errors
+    /// A log-probability or a d(loss)/d(logprob) that is not finite: nothing of the batch may be applied then.
+    ///
+    /// # Panics
+    /// When a prompt is empty or a token lies beyond the vocabulary: rows are checked where they are read.
+    pub fn accumulate(
+        &mut self,
+        rows: &[Row],
+        entropy: bool,
+        loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
+    ) -> Result<(), Refused> {
+        let offsets = offsets(rows);
+        self.dlogprobs.clear();
+        self.dlogprobs.resize(offsets[rows.len()], 0.0);
+        for gradient in [true, false] {
+            let chosen: Vec<usize> = (0..rows.len())
+                .filter(|&i| rows[i].gradient == gradient && !rows[i].completion.is_empty())
+                .collect();
+            for micro in plan(rows, &chosen, self.limits.micro_tokens) {
+                self.micro_batch(rows, &micro, gradient, entropy, &offsets, loss)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn micro_batch(
+        &mut self,
+        rows: &[Row],
+        micro: &MicroBatch,
+        gradient: bool,
+        entropy: bool,
+        offsets: &[usize],
+        loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
+    ) -> Result<(), Refused> {
+        let (packed, inv_temperature) = pack(rows, &micro.rows);
+        let counts_load = self.limits.router_bias_rate != 0.0;
+        let (output, tape) = if gradient || counts_load {
+            let bytes = packed.rows() * activation_bytes(&self.policy.config);
+            let recompute = if bytes > ACTIVATION_BYTES { Recompute::Layers } else { Recompute::None };
+            let (output, tape) = self.policy.forward(&packed, &inv_temperature, entropy, recompute);
+            self.load.add(&tape.expert_load);
+            (output, Some(tape))
+        } else {
+            (self.policy.logprobs(&packed, &inv_temperature, entropy), None)
+        };
+        let mut d = std::mem::take(&mut self.scratch);
+        d.clear();
+        d.resize(output.logprobs.len(), 0.0);
+        let mut start = 0;
+        let mut refused = None;
+        for &i in &micro.rows {
+            let range = start..start + rows[i].completion.len();
+            start = range.end;
+            let logprobs = &output.logprobs[range.clone()];
+            if let Some(token) = norm::first_non_finite(logprobs) {
+                let fact = format!("its log-probability is {}", logprobs[token]);
+                refused = Some(Refused { row: Some(i), token: Some(token), fact });
+                break;
+            }
+            let own = if entropy { &output.entropy[range.clone()] } else { &[][..] };
+            loss(i, Scored { logprobs, entropy: own }, &mut d[range.clone()]);
+            if let Some(token) = norm::first_non_finite(&d[range.clone()]) {
+                let fact = format!("d(loss)/d(logprob) is {}", d[range.start + token]);
+                refused = Some(Refused { row: Some(i), token: Some(token), fact });
+                break;
+            }
+            self.dlogprobs[offsets[i]..offsets[i + 1]].copy_from_slice(&d[range]);
+        }
+        // A micro-batch without any gradient (all advantages 0) needs no backward pass: it would add zeros.
+        if refused.is_none() && d.iter().any(|x| *x != 0.0) {
+            assert!(gradient, "update: a row that was said to have no gradient has one");
+            if let Some(tape) = tape {
+                let Trainer { policy, gradients, .. } = self;
+                policy.backward(&packed, &inv_temperature, &output, tape, &d, None, gradients);
+            }
+        }
+        self.scratch = d;
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Clips what was accumulated, steps, and starts the next batch. `rows` is the batch, to say which one spoiled it.
+    ///
+    /// # Errors
+    /// A gradient that is not finite: the policy is as it was before.
+    pub fn apply(&mut self, rows: &[Row], lr: f64) -> Result<Applied, Refused> {
+        let (grad_norm, spoiled) = global_norm(&self.policy, &self.gradients);
+        if let Some(parameter) = spoiled {
+            return Err(self.trace(rows, parameter));
+        }
+        let expert_imbalance = self.load.imbalance();
+        self.load.update_biases(&mut self.policy, self.limits.router_bias_rate);
+        self.optimizer.step(
+            &mut self.policy,
+            &self.gradients,
+            lr,
+            clip_factor(grad_norm, self.limits.clip_norm),
+        );
+        self.gradients.clear();
+        self.load.clear();
+        Ok(Applied { grad_norm, expert_imbalance })
+    }
+
+    /// Finds the first row, and in it the first token, whose own gradient is not finite.
+    fn trace(&mut self, rows: &[Row], parameter: usize) -> Refused {
+        let tensor = self.policy.parameters()[parameter].pieces[0].name.clone();
+        let offsets = offsets(rows);
+        let d = std::mem::take(&mut self.dlogprobs);
+        let mut fact = format!("the gradient of {tensor} is not finite");
+        for (i, row) in rows.iter().enumerate() {
+            let own = &d[offsets[i]..offsets[i + 1]];
+            if own.iter().all(|x| *x == 0.0) || self.alone_is_finite(row, own) {
+                continue;
+            }
+            let single = |t: usize| {
+                let mut one = vec![0.0; own.len()];
+                one[t] = own[t];
+                one
+            };
+            let token = (0..own.len()).find(|&t| own[t] != 0.0 && !self.alone_is_finite(row, &single(t)));
+            return Refused { row: Some(i), token, fact };
+        }
+        fact.push_str(", though that of every row alone is");
+        Refused { row: None, token: None, fact }
+    }
+
+    /// Whether the gradient of one row, with these d(loss)/d(logprob), is finite. Uses up the accumulated gradients.
+    fn alone_is_finite(&mut self, row: &Row, d: &[f32]) -> bool {
+        self.gradients.clear();
+        let (packed, inv_temperature) = pack(std::slice::from_ref(row), &[0]);
+        let (output, tape) = self.policy.forward(&packed, &inv_temperature, false, Recompute::Layers);
+        self.policy.backward(&packed, &inv_temperature, &output, tape, d, None, &mut self.gradients);
+        global_norm(&self.policy, &self.gradients).1.is_none()
+    }
+
+    /// Log-probabilities of every row with a completion, without any gradient.
+    ///
+    /// # Errors
+    /// A log-probability that is not finite.
+    pub fn score(
+        &self,
+        rows: &[Row],
+        entropy: bool,
+        seen: &mut dyn FnMut(usize, Scored),
+    ) -> Result<(), Refused> {
+        let chosen: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].completion.is_empty()).collect();
+        for micro in plan(rows, &chosen, self.limits.micro_tokens) {
+            let (packed, inv_temperature) = pack(rows, &micro.rows);
+            let output = self.policy.logprobs(&packed, &inv_temperature, entropy);
+            let mut start = 0;
+            for &i in &micro.rows {
+                let range = start..start + rows[i].completion.len();
+                start = range.end;
+                let logprobs = &output.logprobs[range.clone()];
+                if let Some(token) = norm::first_non_finite(logprobs) {
+                    let fact = format!("its log-probability is {}", logprobs[token]);
+                    return Err(Refused { row: Some(i), token: Some(token), fact });
+                }
+                let own = if entropy { &output.entropy[range] } else { &[][..] };
+                seen(i, Scored { logprobs, entropy: own });
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradients accumulated so far, in the order of the policy's parameters.
+    pub fn gradients(&self) -> &Gradients {
+        &self.gradients
+    }
+}
+
+/// First target of each row in a flat list of all completions' tokens, and their number at the end.
+fn offsets(rows: &[Row]) -> Vec<usize> {
+    let mut offsets = vec![0];
+    let mut end = 0;
+    for row in rows {
+        end += row.completion.len();
+        offsets.push(end);
+    }
+    offsets
+}
+
+/// Packs the chosen rows; inverse temperatures one a target.
+fn pack(rows: &[Row], chosen: &[usize]) -> (Packed, Vec<f32>) {
+    let sequences: Vec<Sequence> =
+        chosen.iter().map(|&i| Sequence { prompt: rows[i].prompt, completion: rows[i].completion }).collect();
+    let inv_temperature = chosen
+        .iter()
+        .flat_map(|&i| std::iter::repeat_n(rows[i].inv_temperature, rows[i].completion.len()))
+        .collect();
+    (Packed::pack(&sequences), inv_temperature)
+}
