@@ -1,0 +1,57 @@
+//! Measures pass@1, pass@k and cons@k, with intervals, from rewarded completions.
+//!
+//! ```sh
+//! r1-rollout policy/ --group 16 < held-out.jsonl | r1-reward --reward accuracy=1 | r1-eval
+//! ```
+//!
+//! You see rows of several completions a prompt, each with `reward.accuracy`. It takes a completion as correct where that is 1,
+//! and prints for each file (and each family of tasks, `--by`) how often one try is correct, one of k tries, and the majority.
+//! The formulas are in `measure.rs`, the intervals in `interval.rs`.
+
+mod interval;
+mod measure;
+mod run;
+mod show;
+mod table;
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Measures pass@1, pass@k and cons@k, with intervals, from rewarded completions
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  r1-eval before.jsonl after.jsonl
+  r1-reward --reward accuracy=1 < rollouts.jsonl | r1-eval --by task --k 1,4,16 --json | jq '.\"pass@1\"'"
+)]
+struct Args {
+    /// Files to read, one table row each; `-` or nothing is standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: r1_cli::Output,
+    /// The values of k; by default the powers of two up to the smallest group
+    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    k: Vec<u32>,
+    /// A table row for each value of this column (task, family, language …), beside the one for all rows
+    #[arg(long, value_name = "COLUMN")]
+    by: Option<String>,
+    /// Under the table, the first completion of the first N prompts, file beside file
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "json")]
+    show: usize,
+    /// One JSON object for each table row, instead of the table
+    #[arg(long)]
+    json: bool,
+    /// How often prompts are drawn anew for the bootstrap intervals
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    resamples: u32,
+    #[command(flatten)]
+    seed: r1_cli::Seed,
+    #[command(flatten)]
+    talk: r1_cli::Talk,
+}
+
+fn main() -> std::process::ExitCode {
+    r1_cli::main(run::run)
+}

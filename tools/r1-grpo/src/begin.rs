@@ -1,0 +1,147 @@
+//! Where a round begins: at the policy, at what a stopped run of the same round left, or nowhere because it is done.
+//!
+//! Rounds may be written over the policy they start from (`-o POLICY`). Then `train.json` is the memory: the same rows again
+//! are recognized by their hash and do nothing, so that a make that was killed can simply be run again.
+
+use anyhow::Result;
+use r1_model::Precision;
+use r1_model::checkpoint::sha256_of_weights;
+use r1_model::directory::recover;
+use r1_train::checkpoint::{self, Start, State, Status};
+use r1_train::flags::load_policy;
+use r1_train::optimizer::{self, AdamW};
+use r1_train::update::Trainer;
+use serde_json::{Map, Value, json};
+
+use crate::Args;
+use crate::round::same_place;
+use crate::rows::Rows;
+
+/// This tool's name in `train.json`.
+const TOOL: &str = "r1-grpo";
+
+/// Every flag that decides the result, settled, for `train.json`.
+fn command(args: &Args, precision: Precision) -> Map<String, Value> {
+    let mut command = Map::new();
+    let loss = &args.loss;
+    for (name, value) in [
+        ("loss", json!(loss.aggregation)),
+        ("clip-low", json!(loss.clip_low)),
+        ("clip-high", json!(loss.clip_high)),
+        ("delta", json!(loss.delta)),
+        ("kl-beta", json!(loss.kl_beta)),
+        ("generation-limit", json!(loss.generation_limit)),
+        ("mask-truncated", json!(args.round.mask_truncated)),
+        ("batch-size", json!(args.round.batch_size)),
+        ("epochs", json!(args.round.epochs)),
+        ("lr", json!(args.round.lr)),
+        ("warmup", json!(args.round.warmup)),
+        ("router-bias-rate", json!(args.round.router_bias_rate)),
+        ("seed", json!(args.seed.seed)),
+    ] {
+        if !value.is_null() {
+            command.insert(name.into(), value);
+        }
+    }
+    args.optimization.record(&mut command);
+    args.compute.record(precision, &mut command);
+    command
+}
+
+/// The round as planned, and where it starts.
+pub struct Beginning {
+    /// the state before the round, or on the way
+    pub state: State,
+    start: Start,
+}
+
+impl Beginning {
+    /// Whether there is nothing left to do.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.start, Start::Finished(_))
+    }
+
+    /// Finds out where the round begins.
+    ///
+    /// # Errors
+    /// Exit 2: the output holds something else; the message says what differs.
+    pub fn find(args: &Args, rows: &Rows, precision: Precision) -> Result<Beginning> {
+        recover(&args.output)?;
+        let mut planned = State::planned(TOOL, command(args, precision), Map::new());
+        planned.inputs.insert("rows".into(), rows.hash.as_str().into());
+        let in_place = same_place(&args.policy, &args.output)?;
+        let before = State::load(&args.policy)?.filter(|s| s.tool == TOOL);
+        if in_place {
+            checkpoint::check_replaceable(&args.policy)?;
+            if let Some(start) = in_place_start(args, before.as_ref(), &planned)? {
+                return Ok(start);
+            }
+        }
+        planned.inputs.insert("policy".into(), sha256_of_weights(&args.policy)?.into());
+        if let Some(before) = &before {
+            planned.step = before.step;
+            planned.tokens = before.tokens;
+        }
+        planned.round = Some(before.as_ref().and_then(|s| s.round).unwrap_or(0) + 1);
+        let start = if in_place { Start::Fresh } else { checkpoint::settle(&args.output, &planned)? };
+        let state = match &start {
+            Start::Fresh => planned,
+            Start::Resume(state) | Start::Finished(state) => state.clone(),
+        };
+        Ok(Beginning { state, start })
+    }
+
+    /// Loads policy and optimizer. Moments go on from round to round; those of another tool's run do not.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, named with file and tensor.
+    pub fn load(&self, args: &Args, precision: Precision) -> Result<Trainer> {
+        let from = if matches!(self.start, Start::Resume(_)) { &args.output } else { &args.policy };
+        let policy = load_policy(from, precision)?;
+        let hyper = args.optimization.hyper();
+        let goes_on = self.state.step > 0 && from.join(optimizer::FILE).exists();
+        let optimizer =
+            if goes_on { AdamW::load(&policy, from, hyper)? } else { AdamW::fresh(&policy, hyper) };
+        let limits = args.optimization.limits(&args.compute, args.round.router_bias_rate);
+        Ok(Trainer::new(policy, optimizer, limits))
+    }
+}
+
+/// In place: what the policy's own state says about these rows. `None` for a round that is new.
+fn in_place_start(args: &Args, before: Option<&State>, planned: &State) -> Result<Option<Beginning>> {
+    let Some(before) = before else { return Ok(None) };
+    let name = args.policy.display();
+    let same_rows = before.inputs.get("rows") == planned.inputs.get("rows");
+    let differences = before.differences(planned, &["policy", "rows"]);
+    match (same_rows, before.status) {
+        (true, _) if !differences.is_empty() => Err(r1_cli::bad_input(
+            name,
+            format!("has taken these rows already, by another command: {}", differences.join(", ")),
+            "sample new rows, or give the earlier policy and another -o",
+        )),
+        (true, Status::Done) => {
+            Ok(Some(Beginning { state: before.clone(), start: Start::Finished(before.clone()) }))
+        }
+        (true, Status::Running) => {
+            Ok(Some(Beginning { state: before.clone(), start: Start::Resume(before.clone()) }))
+        }
+        (false, Status::Running) => Err(r1_cli::bad_input(
+            name,
+            "stopped in the middle of a round over other rows",
+            "run that round's command again first",
+        )),
+        (false, Status::Done) => Ok(None),
+    }
+}
+
+/// Says so when rows name another policy than the one that is trained: their ratios are then not 1.
+pub fn warn_of_other_policies(rows: &Rows, state: &State) {
+    let Some(own) = state.inputs.get("policy").and_then(Value::as_str) else { return };
+    let other = rows.samples.iter().filter(|s| s.policy.as_deref().is_some_and(|p| p != own)).count();
+    if other > 0 {
+        let all = rows.samples.len();
+        r1_cli::warn(&format!(
+            "{other} of {all} rows were sampled by another policy than the one that is trained"
+        ));
+    }
+}

@@ -1,0 +1,78 @@
+//! r1-grpo: one round of group relative policy optimization, from rows to a better policy.
+//!
+//! ```sh
+//! r1-rollout policy tasks.jsonl --samples 16 | r1-reward | r1-advantage | tee round.jsonl | r1-grpo policy -o policy
+//! ```
+//!
+//! You see one line an update (reward, loss, grad_norm, entropy, clipped share) and, with `--metrics`, the same as JSON.
+//! It takes rows with `rollout.prompt_ids`, `rollout.completion_ids`, `rollout.logprobs` and `advantage`, computes the
+//! log-probabilities again, and moves the policy along the gradient of a clipped surrogate. What it writes is a policy directory
+//! with the optimizer's state beside the weights; the same command again does nothing.
+
+mod agreement;
+mod begin;
+mod loss;
+mod report;
+mod round;
+mod rows;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use r1_train::flags::{Compute, Optimization, not_negative};
+
+/// Updates a policy by group relative policy optimization
+#[derive(clap::Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  r1-rollout policy tasks.jsonl --samples 16 | r1-reward | r1-advantage | r1-grpo policy -o policy --lr 1e-4
+  r1-grpo zero-7 round-8.jsonl -o zero-8 --loss dapo --clip-high 0.28 --check-logprobs 0 --metrics zero.jsonl"
+)]
+struct Args {
+    /// Policy directory to start from
+    policy: PathBuf,
+    #[command(flatten)]
+    input: r1_cli::Input,
+    /// Policy directory to write; may be POLICY, which is then replaced in one step
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    #[command(flatten)]
+    loss: loss::Loss,
+    #[command(flatten)]
+    round: round::Flags,
+    /// Fail, before anything is trained, when a recorded log-probability differs from the recomputed one by more than X
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    check_logprobs: Option<f64>,
+    #[command(flatten)]
+    optimization: Optimization,
+    #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
+    seed: r1_cli::Seed,
+    #[command(flatten)]
+    metrics: r1_cli::MetricsFile,
+    #[command(flatten)]
+    talk: r1_cli::Talk,
+}
+
+fn run(args: Args) -> Result<()> {
+    args.loss.check()?;
+    let precision = args.compute.begin()?;
+    let rows = rows::read(&args.input, args.loss.kl_beta > 0.0)?;
+    let mut beginning = begin::Beginning::find(&args, &rows, precision)?;
+    if beginning.is_finished() {
+        r1_cli::note(&format!("{} has taken these rows already: nothing to do", args.output.display()));
+        return Ok(());
+    }
+    let mut trainer = beginning.load(&args, precision)?;
+    rows.check(&args.input, &trainer.policy.config)?;
+    begin::warn_of_other_policies(&rows, &beginning.state);
+    round::run(&args, &rows, &mut trainer, &mut beginning.state)
+}
+
+fn main() -> ExitCode {
+    r1_cli::main(run)
+}

@@ -1,0 +1,144 @@
+//! Whether the answer of a row is right, judged as the row's `task` asks.
+
+use crate::settings::Settings;
+use r1_records::{RecordError, Row};
+use r1_verify::extract::{self, Extraction, Missing};
+use r1_verify::{Judgement, choice, countdown, exact, math};
+use serde_json::Value;
+
+/// What the answer of one row came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer was compared with the expected one.
+    Judged(Judgement),
+    /// There is something to compare with, but no answer.
+    NoAnswer(Missing),
+    /// Nothing here can tell: there is no expected answer, or the task is judged elsewhere.
+    NotJudged,
+}
+
+impl Outcome {
+    /// 1 for a right answer, 0 for a wrong, missing or undecided one; absent where nothing can tell.
+    pub fn reward(self) -> Option<f64> {
+        match self {
+            Outcome::Judged(judgement) => Some(if judgement.is_equal() { 1.0 } else { 0.0 }),
+            Outcome::NoAnswer(_) => Some(0.0),
+            Outcome::NotJudged => None,
+        }
+    }
+}
+
+/// What a row's `task` compares with.
+pub enum Expected {
+    Math(String),
+    Choice { answer: String, options: Vec<String> },
+    Exact(String),
+    Countdown { numbers: Vec<i64>, target: i64 },
+    Nothing,
+}
+
+impl Expected {
+    /// Reads the row's task and the columns it needs.
+    pub fn of(row: &Row) -> Result<Expected, RecordError> {
+        let task = row.task()?;
+        let answer =
+            |row: &Row| Ok::<_, RecordError>(row.answer()?.map(|a| extract::expected(&a).into_owned()));
+        Ok(match task.as_str() {
+            "math" => answer(row)?.map_or(Expected::Nothing, Expected::Math),
+            "exact" => row.answer()?.map_or(Expected::Nothing, Expected::Exact),
+            "choice" => match answer(row)? {
+                Some(answer) => Expected::Choice { answer, options: options(row)? },
+                None => Expected::Nothing,
+            },
+            "countdown" => puzzle(row)?,
+            // Judged by running a program, or by a model.
+            "code" | "general" => Expected::Nothing,
+            other => {
+                return Err(row.error_in(
+                    "task",
+                    format!("task {other:?} has no verifier"),
+                    "use math, choice, exact, countdown, code or general",
+                ));
+            }
+        })
+    }
+
+    /// Compares an extracted answer.
+    pub fn judge(&self, found: &Result<Extraction<'_>, Missing>, settings: &Settings) -> Outcome {
+        if matches!(self, Expected::Nothing) {
+            return Outcome::NotJudged;
+        }
+        let answer = match found {
+            Ok(found) => found.answer.as_ref(),
+            Err(missing) => return Outcome::NoAnswer(*missing),
+        };
+        Outcome::Judged(match self {
+            Expected::Math(expected) => math::judge(answer, expected, &settings.policy),
+            Expected::Choice { answer: expected, options } => {
+                let options: Vec<&str> = options.iter().map(String::as_str).collect();
+                choice::judge(answer, expected, &options)
+            }
+            Expected::Exact(expected) => exact::judge(answer, expected, exact::Policy::default()),
+            Expected::Countdown { numbers, target } => {
+                countdown::judge(answer, numbers, *target, settings.numbers)
+            }
+            Expected::Nothing => return Outcome::NotJudged,
+        })
+    }
+
+    /// Both sides in the form that is compared, for reports.
+    pub fn forms(&self, answer: &str, settings: &Settings) -> (String, String) {
+        match self {
+            Expected::Math(expected) => {
+                (math::normal_form(answer, &settings.policy), math::normal_form(expected, &settings.policy))
+            }
+            Expected::Choice { answer: expected, options } => {
+                let options: Vec<&str> = options.iter().map(String::as_str).collect();
+                (choice::normal_form(answer, &options), choice::normal_form(expected, &options))
+            }
+            Expected::Exact(expected) => {
+                let policy = exact::Policy::default();
+                (exact::normal_form(answer, policy), exact::normal_form(expected, policy))
+            }
+            Expected::Countdown { numbers, target } => {
+                (answer.trim().to_string(), format!("{target} from {numbers:?}"))
+            }
+            Expected::Nothing => (answer.to_string(), String::new()),
+        }
+    }
+}
+
+/// The options of a multiple-choice row: `choices` or `options`, a list of strings.
+fn options(row: &Row) -> Result<Vec<String>, RecordError> {
+    for name in ["choices", "options"] {
+        if let Some(options) = row.get::<Vec<String>>(name)? {
+            return Ok(options);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The numbers and the target of a countdown row: `nums` or `numbers`, and `target`; or the same within `metadata`.
+fn puzzle(row: &Row) -> Result<Expected, RecordError> {
+    let mut numbers: Option<Vec<i64>> = None;
+    for name in ["nums", "numbers"] {
+        if numbers.is_none() {
+            numbers = row.get(name)?;
+        }
+    }
+    let mut target: Option<i64> = row.get("target")?;
+    if (numbers.is_none() || target.is_none())
+        && let Some(Value::Object(metadata)) = row.get::<Value>("metadata")?
+    {
+        let list = metadata.get("nums").or_else(|| metadata.get("numbers")).and_then(Value::as_array);
+        numbers = numbers.or_else(|| list.and_then(|l| l.iter().map(Value::as_i64).collect()));
+        target = target.or_else(|| metadata.get("target").and_then(Value::as_i64));
+    }
+    match (numbers, target) {
+        (Some(numbers), Some(target)) => Ok(Expected::Countdown { numbers, target }),
+        _ => Err(row.error(
+            "a countdown row without its numbers or its target",
+            "name the columns `nums` and `target`",
+        )),
+    }
+}

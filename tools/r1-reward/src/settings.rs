@@ -1,0 +1,200 @@
+//! Flags, and the settings they come to.
+
+use crate::part::Part;
+use clap::ValueEnum;
+use r1_verify::countdown;
+use r1_verify::extract::{DEFAULT_ORDER, Source};
+use r1_verify::language::Script;
+use r1_verify::math;
+
+/// Which parts, and what each counts.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RewardFlags {
+    /// A part and its weight in the total; repeat [default: those of --preset]
+    #[arg(long = "reward", value_name = "NAME=WEIGHT", value_parser = weighted)]
+    reward: Vec<(Part, f64)>,
+    /// Whose weights to use where no --reward is given
+    #[arg(long, value_enum, default_value_t = Preset::R1Zero, conflicts_with = "reward")]
+    preset: Preset,
+    /// Greatest length for cosine_length and soft_overlong: tokens where the row has ids, else characters
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    max_len: usize,
+    /// Length before --max-len from which soft_overlong punishes
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    overlong_cache: usize,
+    /// Size of the n-grams of repetition
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    ngram: u16,
+}
+
+/// How completions and answers are read.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ReadingFlags {
+    /// Where to look for the answer, in this order: tag, boxed, hash, phrase, line, number
+    #[arg(long, value_name = "ORDER", value_delimiter = ',', value_parser = source)]
+    extract: Vec<Source>,
+    /// Whether the prompt has opened <think>: yes, no, or where its text ends so
+    #[arg(long, value_enum, default_value_t = Prefilled::Auto)]
+    prefilled: Prefilled,
+    /// Target language of the reasoning, such as en or zh [default: the row's `language`, else the prompt's script]
+    #[arg(long, value_name = "CODE", value_parser = language)]
+    language: Option<String>,
+    /// countdown: whether every given number must be used, or each at most once
+    #[arg(long, value_enum, default_value_t = Numbers::Some)]
+    countdown: Numbers,
+    /// A unit that only one of answer and expected answer has makes them differ
+    #[arg(long)]
+    strict_units: bool,
+    /// 50% is one half and never 50
+    #[arg(long)]
+    strict_percent: bool,
+    /// Numbers have decimal commas: 3,5 is three and a half
+    #[arg(long)]
+    decimal_comma: bool,
+}
+
+/// Weights with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// R1-Zero: accuracy=1 format=1
+    R1Zero,
+    /// R1, reasoning: accuracy=1 format=1 language=1
+    R1,
+    /// R1, all scenarios: accuracy=1 format=1 language=1 helpful=1 harmless=1, each where a row has it
+    R1All,
+}
+
+/// Whether a prompt ends inside the reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Prefilled {
+    /// Where the text of the prompt ends with <think>
+    Auto,
+    /// Always (a chat template does it)
+    Yes,
+    /// Never
+    No,
+}
+
+/// How many of the given numbers a countdown answer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Numbers {
+    /// Each exactly once
+    All,
+    /// Each at most once
+    Some,
+}
+
+/// Everything that is settled before the first row.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Parts and weights, in the order in which they are written.
+    pub parts: Vec<(Part, f64)>,
+    pub order: Vec<Source>,
+    pub prefilled: Prefilled,
+    pub language: Option<String>,
+    pub numbers: countdown::Use,
+    pub policy: math::Policy,
+    pub max_len: usize,
+    pub overlong_cache: usize,
+    pub ngram: usize,
+}
+
+impl Settings {
+    /// Settles the flags.
+    pub fn new(rewards: &RewardFlags, reading: &ReadingFlags) -> anyhow::Result<Settings> {
+        let parts = if rewards.reward.is_empty() { rewards.preset.parts() } else { rewards.reward.clone() };
+        for (i, (part, _)) in parts.iter().enumerate() {
+            if parts[..i].iter().any(|(earlier, _)| earlier == part) {
+                return Err(r1_cli::misuse(
+                    format!("--reward {} is given twice", part.name()),
+                    "give each part one weight",
+                ));
+            }
+        }
+        let order = if reading.extract.is_empty() { DEFAULT_ORDER.to_vec() } else { reading.extract.clone() };
+        Ok(Settings {
+            parts,
+            order,
+            prefilled: reading.prefilled,
+            language: reading.language.clone(),
+            numbers: match reading.countdown {
+                Numbers::All => countdown::Use::All,
+                Numbers::Some => countdown::Use::Some,
+            },
+            policy: math::Policy {
+                drop_units: !reading.strict_units,
+                strict_percent: reading.strict_percent,
+                decimal_comma: reading.decimal_comma,
+            },
+            max_len: rewards.max_len,
+            overlong_cache: rewards.overlong_cache,
+            ngram: usize::from(rewards.ngram),
+        })
+    }
+}
+
+impl Preset {
+    fn parts(self) -> Vec<(Part, f64)> {
+        let names: &[&str] = match self {
+            Preset::R1Zero => &["accuracy", "format"],
+            Preset::R1 => &["accuracy", "format", "language"],
+            Preset::R1All => &["accuracy", "format", "language", "helpful", "harmless"],
+        };
+        names.iter().map(|name| (Part::from_name(name), 1.0)).collect()
+    }
+}
+
+/// `NAME=WEIGHT`; a name alone weighs 1.
+fn weighted(text: &str) -> Result<(Part, f64), String> {
+    let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+        return Err(format!("{name:?} is no name of a reward: small letters, digits and _ only"));
+    }
+    if matches!(name, "total" | "answer") {
+        return Err(format!("`{name}` is a key of the reward itself and cannot be a part"));
+    }
+    let weight: f64 = weight.parse().map_err(|_| format!("{weight:?} is no number"))?;
+    if !weight.is_finite() {
+        return Err("a weight must be finite".to_string());
+    }
+    Ok((Part::from_name(name), weight))
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    Source::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Source::ALL.iter().map(|s| s.name()).collect();
+        format!("{text:?} is none of {}", names.join(", "))
+    })
+}
+
+fn language(text: &str) -> Result<String, String> {
+    match Script::of_language(text) {
+        Some(_) => Ok(text.to_string()),
+        None => Err("no language with a known script; give a two-letter code such as en or zh".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_names_and_finite_numbers() {
+        assert_eq!(weighted("accuracy=1").unwrap(), (Part::Accuracy, 1.0));
+        assert_eq!(weighted("format").unwrap(), (Part::Format, 1.0));
+        assert_eq!(weighted("cosine_length=-0.5").unwrap(), (Part::CosineLength, -0.5));
+        assert_eq!(weighted("helpful=2").unwrap(), (Part::Judged("helpful".into()), 2.0));
+        for bad in
+            ["=1", "accuracy=", "accuracy=nan", "accuracy=inf", "total=1", "answer=1", "Accuracy=1", "a b=1"]
+        {
+            assert!(weighted(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sources_and_languages_have_names() {
+        assert_eq!(source("boxed").unwrap(), Source::Boxed);
+        assert!(source("box").is_err());
+        assert!(language("en").is_ok() && language("zh-Hant").is_ok() && language("xx").is_err());
+    }
+}

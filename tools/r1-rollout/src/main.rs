@@ -1,0 +1,62 @@
+//! Samples groups of completions from a policy, or scores completions that are there.
+//!
+//!     r1-tasks --count 32 | r1-rollout runs/zero/policy --samples 8 | r1-reward | r1-advantage > advantaged.jsonl
+//!
+//! What you see: one line per completion, the task's row with `rollout` added: token ids, log-probabilities, finish reason.
+//! What it takes: a policy directory and rows with a `prompt`; with `--score KEY`, rows that already hold completions.
+//! What it does: renders each prompt by the template, computes it once for its whole group, and draws `--samples`
+//! completions. A row's tokens depend on the seed, the row's id and the sample number, and on nothing else.
+
+mod draw;
+mod score;
+mod tasks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Sample groups of completions from a policy, or score given ones.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:\n  r1-rollout policy tasks.jsonl --samples 16 -o rollout.jsonl\n  \
+    r1-rollout reference rollout.jsonl --score reference | r1-reward | r1-advantage | r1-grpo policy -o policy")]
+pub struct Args {
+    /// Policy directory
+    policy: PathBuf,
+    #[command(flatten)]
+    input: r1_cli::Input,
+    #[command(flatten)]
+    output: r1_cli::Output,
+    #[command(flatten)]
+    draw: draw::Flags,
+    /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
+    #[arg(long, value_name = "KEY")]
+    score: Option<String>,
+    /// Prompt template: auto, r1-zero, chat, raw, or the path of a minijinja file
+    #[arg(long, default_value = "auto")]
+    template: String,
+    /// Compute type of the matrix products
+    #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "bf16"])]
+    dtype: String,
+    /// Tokens computed together when prompts are prefilled or completions scored
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    micro_tokens: usize,
+    #[command(flatten)]
+    seed: r1_cli::Seed,
+    #[command(flatten)]
+    threads: r1_cli::Threads,
+    #[command(flatten)]
+    metrics: r1_cli::MetricsFile,
+    #[command(flatten)]
+    talk: r1_cli::Talk,
+}
+
+fn main() -> ExitCode {
+    r1_cli::main(|args: Args| {
+        r1_kernels::threads::set(args.threads.count());
+        match &args.score {
+            Some(key) => score::run(&args, key),
+            None => draw::run(&args),
+        }
+    })
+}

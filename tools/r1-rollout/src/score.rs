@@ -1,0 +1,121 @@
+//! Scoring: the log-probabilities of completions that are there, under this policy.
+
+use std::io::Write;
+
+use anyhow::Result;
+use r1_cli::{Progress, signals};
+use r1_model::Packed;
+use r1_model::batch::Sequence;
+use r1_records::{Reader, Row, Scores};
+
+use crate::{Args, tasks};
+
+/// A row waiting to be scored with its neighbours.
+struct Waiting {
+    row: Row,
+    prompt: Vec<u32>,
+    completion: Vec<u32>,
+    inv_temperature: f32,
+}
+
+/// Runs the mode: rows in order, as many together as the token budget allows.
+pub fn run(args: &Args, key: &str) -> Result<()> {
+    let taken = ["id", "prompt", "answer", "rollout", "judgement", "reward", "advantage"];
+    if key.is_empty() || taken.contains(&key) {
+        return Err(r1_cli::misuse(
+            format!("--score {key} would overwrite another stage's column"),
+            "use a key such as reference or teacher",
+        ));
+    }
+    let loaded = tasks::load(args)?;
+    let mut out = args.output.create()?;
+    let mut progress = Progress::new("completions", None);
+    signals::watch();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut tokens = 0;
+    for row in Reader::new(args.input.open()?) {
+        let row = row.map_err(|e| args.input.blame(e))?;
+        let next = prepare(row, &loaded).map_err(|e| match e.downcast::<r1_records::RecordError>() {
+            Ok(e) => args.input.blame(e),
+            Err(e) => e,
+        })?;
+        let size = next.prompt.len() + next.completion.len();
+        if tokens > 0 && tokens + size > args.micro_tokens {
+            flush(args, key, &loaded, &mut waiting, &mut out, &mut progress)?;
+            tokens = 0;
+        }
+        tokens += size;
+        waiting.push(next);
+        if signals::stop_requested() {
+            return Err(r1_cli::stopped());
+        }
+    }
+    flush(args, key, &loaded, &mut waiting, &mut out, &mut progress)?;
+    progress.finish();
+    out.finish()
+}
+
+/// A row's token ids: as recorded, or from the text where none were recorded.
+fn prepare(row: Row, loaded: &tasks::Loaded) -> Result<Waiting> {
+    let rollout = row.rollout()?;
+    let (prompt, completion) = match (rollout.prompt_ids, rollout.completion_ids, &loaded.words) {
+        (Some(prompt), Some(completion), _) => (prompt, completion),
+        (_, _, Some((tokenizer, template))) => {
+            let prompt = tasks::prompt_ids(&row, tokenizer, template)?;
+            (prompt, template.completion_ids(&rollout.completion, tokenizer)?)
+        }
+        _ => {
+            let error = row.error_in("rollout", "no prompt_ids and completion_ids", "this policy has no tokenizer to make them");
+            return Err(error.into());
+        }
+    };
+    let c = &loaded.policy.config;
+    let fact = if prompt.is_empty() || completion.is_empty() {
+        Some("an empty prompt or completion".to_string())
+    } else if let Some(id) = prompt.iter().chain(&completion).find(|&&id| id as usize >= c.vocab_size) {
+        Some(format!("token id {id} is beyond the policy's vocabulary of {}", c.vocab_size))
+    } else if prompt.len() + completion.len() > c.max_position_embeddings {
+        let n = prompt.len() + completion.len();
+        Some(format!("{n} tokens are more than the policy's {} positions", c.max_position_embeddings))
+    } else {
+        None
+    };
+    if let Some(fact) = fact {
+        return Err(row.error_in("rollout", fact, "score with a policy that shares the sampler's tokenizer").into());
+    }
+    let inv_temperature = match rollout.temperature {
+        Some(t) if t > 0.0 => 1.0 / t,
+        _ => 1.0,
+    };
+    Ok(Waiting { row, prompt, completion, inv_temperature })
+}
+
+fn flush(
+    args: &Args,
+    key: &str,
+    loaded: &tasks::Loaded,
+    waiting: &mut Vec<Waiting>,
+    out: &mut r1_cli::Sink,
+    progress: &mut Progress,
+) -> Result<()> {
+    let sequences: Vec<Sequence> =
+        waiting.iter().map(|w| Sequence { prompt: &w.prompt, completion: &w.completion }).collect();
+    if sequences.is_empty() {
+        return Ok(());
+    }
+    let batch = Packed::pack(&sequences);
+    let inv: Vec<f32> =
+        waiting.iter().flat_map(|w| std::iter::repeat_n(w.inv_temperature, w.completion.len())).collect();
+    let scored = loaded.policy.logprobs(&batch, &inv, false);
+    let mut left = scored.logprobs.as_slice();
+    for mut w in waiting.drain(..) {
+        let (own, rest) = left.split_at(w.completion.len());
+        left = rest;
+        let scores = Scores { logprobs: own.to_vec(), policy: Some(loaded.hash.clone()), ..Scores::default() };
+        w.row.set(key, &scores).map_err(|e| args.input.blame(e))?;
+        let written = writeln!(out, "{}", w.row.text());
+        out.judge(written)?;
+        progress.add(1);
+    }
+    out.flush_group()
+}

@@ -1,0 +1,99 @@
+//! From rows to prompts: ids, templates, token ids.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use r1_model::template::{self, Template};
+use r1_model::{LoadOptions, Policy, Tokenizer};
+use r1_records::{Prompt, Reader, Row};
+
+use crate::Args;
+
+/// What every mode needs: the policy and the hash of its weights, and the words' side of it where there is one.
+pub struct Loaded {
+    /// the policy, to sample
+    pub policy: Policy,
+    /// `sha256:…` of its weight files
+    pub hash: String,
+    /// absent in a policy directory without `tokenizer.json`: then only rows with ids can be scored
+    pub words: Option<(Tokenizer, Template)>,
+}
+
+/// Loads the policy that the arguments name.
+pub fn load(args: &Args) -> Result<Loaded> {
+    let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)");
+    let precision = r1_model::network::precision_named(&args.dtype)?;
+    let mut policy = Policy::load(&args.policy, LoadOptions::frozen(precision)).map_err(bad)?;
+    let words = if args.policy.join("tokenizer.json").exists() {
+        let tokenizer = Tokenizer::load(&args.policy).map_err(bad)?;
+        tokenizer.check_fits(&policy.config).map_err(bad)?;
+        policy.config.eos_token_ids = tokenizer.stop_ids(&policy.config);
+        let template = Template::parse(&args.template, &tokenizer).map_err(bad)?;
+        Some((tokenizer, template))
+    } else {
+        None
+    };
+    let hash = r1_model::checkpoint::sha256_of_weights(&args.policy)?;
+    Ok(Loaded { policy, hash, words })
+}
+
+/// A row and what the policy is given for it.
+pub struct Task {
+    /// the row with its id filled in
+    pub row: Row,
+    /// its id
+    pub id: String,
+    /// the rendered template
+    pub prompt_ids: Vec<u32>,
+}
+
+/// The prompt of a row as the template wants it.
+fn template_prompt(prompt: Prompt) -> template::Prompt {
+    match prompt {
+        Prompt::Text(text) => template::Prompt::Text(text),
+        Prompt::Messages(messages) => template::Prompt::Messages(
+            messages.into_iter().map(|m| template::Message { role: m.role, content: m.content }).collect(),
+        ),
+    }
+}
+
+/// Token ids of a row's prompt.
+pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Result<Vec<u32>> {
+    let prompt = template_prompt(row.prompt()?);
+    template.render(&prompt, tokenizer).context("the template cannot render the prompt")
+}
+
+/// Reads all tasks; an id that comes twice is an error that names both lines.
+pub fn read(args: &Args, loaded: &Loaded, limit: Option<usize>) -> Result<Vec<Task>> {
+    let Some((tokenizer, template)) = &loaded.words else {
+        return Err(r1_cli::misuse(
+            format!("{}: no tokenizer.json", args.policy.display()),
+            "sampling needs one; r1-init --tokenizer makes a directory complete",
+        ));
+    };
+    let mut tasks = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for row in Reader::new(args.input.open()?) {
+        let mut row = row.map_err(|e| args.input.blame(e))?;
+        if limit.is_some_and(|n| tasks.len() >= n) {
+            break;
+        }
+        let id = row.group_id().map_err(|e| args.input.blame(e))?;
+        if let Some(first) = seen.insert(id.clone(), row.line()) {
+            let error = row.error(
+                format!("the id `{id}` stands on line {first} already"),
+                "give every prompt an id of its own; --samples asks for more completions of one prompt",
+            );
+            return Err(args.input.blame(error));
+        }
+        if !row.has("id") {
+            row.set("id", &id).map_err(|e| args.input.blame(e))?;
+        }
+        let prompt_ids = prompt_ids(&row, tokenizer, template).map_err(|e| match e.downcast::<r1_records::RecordError>() {
+            Ok(e) => args.input.blame(e),
+            Err(e) => args.input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
+        })?;
+        tasks.push(Task { row, id, prompt_ids });
+    }
+    Ok(tasks)
+}

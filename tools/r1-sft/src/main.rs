@@ -1,0 +1,47 @@
+//! r1-sft: trains a policy to imitate examples.
+//!
+//! ```sh
+//! r1-tasks --corpus --count 40000 | r1-sft init -o base --batch-size 64 --lr 2e-3 --warmup 50
+//! ```
+//!
+//! You see the loss fall (with `--metrics`, as JSON lines; with `--eval`, on held-out examples too). It takes rows with `prompt`
+//! and `completion`, or `messages` that end with the assistant's turn; the loss is on the completion, which ends in EOS. What it
+//! writes is a policy directory, also while it runs: a run that was stopped or killed goes on when the same command is given
+//! again, and ends with the same bytes.
+
+mod imitate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use r1_train::supervised::Flags;
+
+/// Trains a policy to imitate examples
+#[derive(clap::Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  r1-sft base cold-start.jsonl -o cold-start --epochs 2 --lr 5e-5
+  r1-tasks --corpus --count 40000 | r1-sft init -o base --lr 2e-3 --warmup 50 --eval held-out.jsonl --metrics base.jsonl"
+)]
+struct Args {
+    /// Policy directory to start from
+    policy: PathBuf,
+    #[command(flatten)]
+    input: r1_cli::Input,
+    /// Policy directory to write
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// How prompts become text: r1-zero, chat, raw, auto (chat where the tokenizer has a template, else r1-zero), or a file
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    template: String,
+    #[command(flatten)]
+    training: Flags,
+    #[command(flatten)]
+    talk: r1_cli::Talk,
+}
+
+fn main() -> ExitCode {
+    r1_cli::main(imitate::run)
+}
