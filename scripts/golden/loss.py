@@ -1,0 +1,371 @@
+"""Writes tests/golden/losses, tests/golden/advantages and tests/golden/optimizer: numbers of TRL, verl's formulas and torch.
+
+    python scripts/golden/loss.py [OUT]        # OUT defaults to tests/golden
+
+Policy losses come from TRL's own `GRPOTrainer._compute_loss`, run on a stand-in for the trainer: it hands over our table of
+logprobs where the trainer would run a model, and holds the few settings that the method reads. Everything is f64, and
+d loss / d logprob is torch's autograd. Each case is computed a second time from the published formula (`formula` below)
+and refused where the two differ. Advantages are computed inside a long method of TRL that cannot be called alone, and verl
+is not installed: those are written out here in torch.
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import transformers
+import trl
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import nanstd
+
+torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
+
+VERSIONS = dict(command="python scripts/golden/loss.py", trl=trl.__version__, transformers=transformers.__version__,
+                torch=torch.__version__.split("+")[0], dtype="float64")
+
+
+def dump(path, value, rows=()):
+    """JSON with the items of the lists named in `rows` one to a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for key, item in value.items():
+        if key in rows:
+            lines = ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in item)
+            parts.append(f" {json.dumps(key)}: [\n{lines}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(item, allow_nan=False)}")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    print(f"{path.parent.name}/{path.name}: {path.stat().st_size / 1000:.1f} kB")
+
+
+# --- policy losses -----------------------------------------------------------------------------------------------------
+
+LENGTHS = (7, 3, 12, 1, 5, 9, 4, 6)
+DEFAULTS = dict(loss="grpo", level="token", clip_low=0.2, clip_high=0.2, delta=None, kl_beta=0.0, kl_times_ratio=False,
+                cap=None, generation_limit=None, normalizer=None, off_policy_threshold=None, importance=None, old=True,
+                sapo_temperature_positive=1.0, sapo_temperature_negative=1.05, vespo=None)
+
+# name, batch, what differs from DEFAULTS. `normalizer` is the number of tokens that a token mean divides by when the batch
+# is one micro-batch of a larger one. `importance` names the column of weights on the surrogate (not on the KL term).
+CASES = [
+    ("grpo", "ragged", {}),
+    ("grpo-clip-higher-kl", "ragged", dict(clip_high=0.28, kl_beta=0.04)),
+    ("grpo-r1", "ragged", dict(clip_low=10.0, clip_high=10.0, kl_beta=0.001)),
+    ("grpo-delta", "ragged", dict(clip_high=0.28, delta=1.5)),
+    ("grpo-on-policy", "ragged", dict(old=False)),
+    ("grpo-on-policy-kl", "ragged", dict(old=False, kl_beta=0.04)),
+    ("grpo-kl-unbiased", "ragged", dict(kl_beta=0.04, kl_times_ratio=True)),
+    ("grpo-truncated", "truncated", dict(kl_beta=0.04)),
+    ("bnpo", "ragged", dict(loss="bnpo", clip_high=0.28)),
+    ("bnpo-truncated", "truncated", dict(loss="bnpo")),
+    ("dapo", "ragged", dict(loss="dapo", clip_high=0.28)),
+    ("dapo-kl", "ragged", dict(loss="dapo", clip_high=0.28, kl_beta=0.04)),
+    ("dapo-micro-batch", "ragged", dict(loss="dapo", clip_high=0.28, normalizer=200)),
+    ("dapo-truncated", "truncated", dict(loss="dapo", clip_high=0.28)),
+    ("dapo-importance-token", "ragged", dict(loss="dapo", clip_high=0.28, importance="token_weight", kl_beta=0.04)),
+    ("dapo-importance-sequence", "ragged", dict(loss="dapo", clip_high=0.28, importance="sequence_weight")),
+    ("dapo-off-policy-mask", "ragged", dict(loss="dapo", clip_high=0.28, off_policy_threshold=0.05, kl_beta=0.04)),
+    ("dr_grpo", "ragged", dict(loss="dr_grpo", generation_limit=16)),
+    ("dr_grpo-kl", "ragged", dict(loss="dr_grpo", generation_limit=16, kl_beta=0.04)),
+    ("dr_grpo-truncated", "truncated", dict(loss="dr_grpo", generation_limit=16)),
+    ("gspo", "ragged", dict(level="sequence", clip_low=3e-4, clip_high=4e-4)),
+    ("gspo-wide-kl", "ragged", dict(level="sequence", clip_low=0.05, clip_high=0.08, kl_beta=0.04)),
+    ("gspo-delta", "ragged", dict(level="sequence", clip_low=0.05, clip_high=0.08, delta=1.1)),
+    ("cispo", "ragged", dict(loss="cispo", cap=5.0)),
+    ("cispo-tight-kl", "ragged", dict(loss="cispo", cap=1.2, kl_beta=0.04)),
+    ("luspo", "ragged", dict(loss="luspo", level="sequence", clip_low=0.05, clip_high=0.08)),
+    ("sapo", "ragged", dict(loss="sapo")),
+    ("vespo", "ragged", dict(loss="vespo", vespo=dict(k_positive=2.0, lambda_positive=3.0, k_negative=3.0, lambda_negative=2.0))),
+]
+
+
+def batches():
+    """Ragged sequences; `truncated` is the same with two completions masked away, as for those cut at the length limit."""
+    draw = torch.Generator().manual_seed(21)
+    advantages = [1.3, -0.7, 0.4, -1.0, 0.9, -1.4, 0.0, 0.5]
+    rows = []
+    for n, advantage in zip(LENGTHS, advantages):
+        logprobs = -torch.rand(n, generator=draw) * 3.5 - 0.02
+        rows.append(dict(
+            advantage=advantage,
+            logprobs=logprobs.tolist(),
+            old_logprobs=(logprobs + 0.5 * torch.randn(n, generator=draw)).clamp(max=-1e-3).tolist(),
+            reference_logprobs=(logprobs + 0.5 * torch.randn(n, generator=draw)).clamp(max=-1e-3).tolist(),
+            token_weight=(0.5 + torch.rand(n, generator=draw)).tolist(),
+            sequence_weight=(0.5 + torch.rand(1, generator=draw)).item(),
+            mask=[1] * n,
+        ))
+    cut = [dict(row, mask=[0] * len(row["mask"]) if index in (2, 5) else row["mask"]) for index, row in enumerate(rows)]
+    return dict(ragged=rows, truncated=cut)
+
+
+def pad(rows, key, fill=0.0):
+    longest = max(LENGTHS)
+    return torch.tensor([[*map(float, row[key]), *[fill] * (longest - len(row[key]))] for row in rows])
+
+
+def by_trl(rows, o):
+    """TRL's own method; returns the loss, its gradient, and the means that TRL logs."""
+    logprobs, mask = pad(rows, "logprobs").requires_grad_(), pad(rows, "mask")
+    tokens = torch.zeros(len(rows), max(LENGTHS), dtype=torch.long)
+    inputs = dict(prompt_ids=tokens[:, :1], prompt_mask=tokens[:, :1] + 1, completion_ids=tokens, completion_mask=mask,
+                  advantages=torch.tensor([row["advantage"] for row in rows]), ref_per_token_logps=pad(rows, "reference_logprobs"),
+                  num_items_in_batch=torch.tensor(float(o["normalizer"] or mask.sum().item())))
+    if o["old"]:
+        inputs["old_per_token_logps"] = pad(rows, "old_logprobs")
+    if o["importance"] == "token_weight":
+        inputs["importance_sampling_ratio"] = pad(rows, "token_weight", 1.0)
+    elif o["importance"] == "sequence_weight":
+        inputs["importance_sampling_ratio"] = torch.tensor([[row["sequence_weight"]] for row in rows])
+    metrics = defaultdict(list)
+    vespo = o["vespo"] or {}
+    trainer = SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *args, **settings: (logprobs, torch.zeros_like(logprobs), None),
+        get_off_policy_mask=GRPOTrainer.get_off_policy_mask, get_gamma_weights=GRPOTrainer.get_gamma_weights,
+        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=o["off_policy_threshold"],
+        importance_sampling_level=o["level"], beta=o["kl_beta"], loss_type=o["loss"],
+        epsilon_low=o["clip_low"], epsilon_high=o["cap"] if o["loss"] == "cispo" else o["clip_high"],
+        use_vllm=o["importance"] is not None, vllm_importance_sampling_correction=True,
+        model=SimpleNamespace(training=True), current_gradient_accumulation_steps=1, max_completion_length=o["generation_limit"],
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x),
+        _entropy_bonus_enabled=False, _metrics=dict(train=metrics),
+        args=SimpleNamespace(use_bias_correction_kl=o["kl_times_ratio"], delta=o["delta"], steps_per_generation=1,
+                             sapo_temperature_pos=o["sapo_temperature_positive"], sapo_temperature_neg=o["sapo_temperature_negative"],
+                             vespo_k_pos=vespo.get("k_positive"), vespo_lambda_pos=vespo.get("lambda_positive"),
+                             vespo_k_neg=vespo.get("k_negative"), vespo_lambda_neg=vespo.get("lambda_negative")),
+    )
+    loss = GRPOTrainer._compute_loss(trainer, None, inputs)
+    loss.backward()
+    names = {"kl": "kl", "clip_ratio/low_mean": "clip_fraction_low", "clip_ratio/high_mean": "clip_fraction_high",
+             "clip_ratio/region_mean": "clip_fraction", "cispo_clip_ratio": "clip_fraction"}
+    logged = {ours: metrics[theirs][0] for theirs, ours in names.items() if theirs in metrics}
+    return loss.item(), logprobs.grad, logged
+
+
+def formula(rows, o):
+    """The same from the formulas of the papers, one sequence after the other, without padding."""
+    total_tokens = sum(sum(row["mask"]) for row in rows)
+    loss, leaves = torch.zeros(()), []
+    for row in rows:
+        logp = torch.tensor(row["logprobs"], requires_grad=True)
+        leaves.append(logp)
+        advantage, mask = torch.tensor(row["advantage"]), torch.tensor(row["mask"], dtype=torch.float64)
+        n = mask.sum().clamp(min=1)
+        old = torch.tensor(row["old_logprobs"]) if o["old"] else logp.detach()
+        log_ratio = logp - old
+        if o["level"] == "sequence":
+            log_ratio = ((log_ratio * mask).sum() / n).expand_as(logp)
+        ratio = log_ratio.exp()
+        if o["loss"] == "cispo":
+            term = ratio.detach().clamp(max=o["cap"]) * advantage * logp
+        elif o["loss"] == "sapo":
+            t = o["sapo_temperature_positive"] if advantage > 0 else o["sapo_temperature_negative"]
+            term = torch.sigmoid(t * (ratio - 1)) * 4 / t * advantage
+        elif o["loss"] == "vespo":
+            v, sign = o["vespo"], "positive" if advantage >= 0 else "negative"
+            log_w = (log_ratio.detach() * mask).sum()
+            k, rate = v[f"k_{sign}"], v[f"lambda_{sign}"]
+            term = (rate + k * log_w - rate * log_w.exp()).exp() * advantage * logp
+        elif o["delta"] is not None and advantage < 0:  # the dual clip: a bad action's loss is bounded by delta
+            term = torch.maximum(torch.minimum(ratio * advantage, ratio.clamp(1 - o["clip_low"], 1 + o["clip_high"]) * advantage),
+                                 o["delta"] * advantage)
+        else:
+            term = torch.minimum(ratio * advantage, ratio.clamp(1 - o["clip_low"], 1 + o["clip_high"]) * advantage)
+        if o["off_policy_threshold"] is not None and advantage < 0:
+            gap = ((torch.tensor(row["old_logprobs"]) - logp.detach()) * mask).sum() / n
+            term = term * (gap <= o["off_policy_threshold"])
+        if o["importance"]:
+            term = term * torch.tensor(row[o["importance"]])
+        if o["kl_beta"]:
+            rho = torch.tensor(row["reference_logprobs"]) - logp
+            k3 = rho.exp() - rho - 1
+            term = term - o["kl_beta"] * (k3 * ratio if o["kl_times_ratio"] else k3)
+        total = -(term * mask).sum()
+        if o["loss"] in ("grpo", "sapo"):
+            loss = loss + total / n / len(rows)
+        elif o["loss"] in ("bnpo", "dapo", "cispo", "vespo"):
+            loss = loss + total / (o["normalizer"] or total_tokens)
+        elif o["loss"] == "dr_grpo":
+            loss = loss + total / (len(rows) * o["generation_limit"])
+        elif o["loss"] == "luspo":  # the sequence's surrogate once, as TRL's mask-then-sum of a constant row: |o| times it
+            loss = loss + total / len(rows)
+    loss.backward()
+    return loss.item(), [leaf.grad for leaf in leaves]
+
+
+def losses(out):
+    tables = batches()
+    cases = []
+    for name, batch, options in CASES:
+        rows, o = tables[batch], {**DEFAULTS, **options}
+        loss, grad, logged = by_trl(rows, o)
+        check, check_grads = formula(rows, o)
+        grads = [grad[i, :n] for i, n in enumerate(LENGTHS)]
+        assert math.isclose(loss, check, rel_tol=1e-12, abs_tol=1e-14), (name, loss, check)
+        for a, b in zip(grads, check_grads):
+            assert torch.allclose(a, b, rtol=1e-11, atol=1e-15), (name, a, b)
+        assert all(g == 0 for i, n in enumerate(LENGTHS) for g in grad[i, n:].tolist())
+        # A ratio on the very edge of a clip would have no defined gradient.
+        for row in rows:
+            ratio = (torch.tensor(row["logprobs"]) - torch.tensor(row["old_logprobs"])).exp()
+            ratio = torch.cat([ratio, ratio.log().mean().exp()[None]])
+            for edge in (1 - o["clip_low"], 1 + o["clip_high"], o["delta"], o["cap"]):
+                assert edge is None or (ratio - edge).abs().min() > 1e-6, (name, edge)
+        changed = {key: value for key, value in o.items() if value is not None}
+        cases.append(dict(name=name, batch=batch, options=changed, loss=loss, metrics=logged, dlogprobs=[g.tolist() for g in grads]))
+
+    dump(out / "losses" / "batches.json", dict(recipe=VERSIONS, ragged=tables["ragged"], truncated=tables["truncated"]), ("ragged", "truncated"))
+    dump(out / "losses" / "cases.json", dict(recipe=VERSIONS, source="TRL's GRPOTrainer._compute_loss, checked against the formulas", cases=cases), ("cases",))
+
+    # The estimators of KL(policy || reference) per token, with d/dlogprob (verl's names; k3 is checked above through TRL).
+    logp = torch.tensor(tables["ragged"][2]["logprobs"])
+    reference = torch.tensor(tables["ragged"][2]["reference_logprobs"])
+    estimators = {}
+    for name, rule in dict(k1=lambda d: d, k2=lambda d: 0.5 * d * d, k3=lambda d: torch.exp(-d) + d - 1).items():
+        leaf = logp.clone().requires_grad_()
+        value = rule(leaf - reference)
+        value.sum().backward()
+        estimators[name] = dict(value=value.tolist(), dlogprobs=leaf.grad.tolist())
+    dump(out / "losses" / "kl.json", dict(recipe=VERSIONS, source="formulas in torch", logprobs=logp.tolist(),
+                                          reference_logprobs=reference.tolist(), **estimators))
+
+
+# --- advantages --------------------------------------------------------------------------------------------------------
+
+def advantages(out):
+    """Each rule on groups of unequal size. null is a reward that is missing (TRL: no reward function could judge it)."""
+    groups = [
+        [0.1, 1.1, 1.0, 0.1],
+        [1.0, 0.0, 0.0, 1.0],
+        [0.5, 0.5, 0.5, 0.5],
+        [0.0, 0.0, 0.0, 1.0],
+        [-0.3, 0.25, 2.0, 1.75],
+    ]
+    uneven = [[0.1, 1.1, 1.0, 0.1], [0.7], [1.0, 0.0], [0.2, 0.2, 0.2], [1.0, 0.0, 0.5, -0.5, 0.25, 0.125, 1.5, 1.0]]
+    missing = [[0.1, None, 1.0, 0.1], [None, 0.0, 0.0, 1.0], [1.0, 0.0, None, None]]
+
+    def tensor(rows):
+        return torch.tensor([[math.nan if r is None else r for r in row] for row in rows])
+
+    def trl_rule(rows, scale):
+        r = tensor(rows)
+        a = r - torch.nanmean(r, dim=1, keepdim=True)
+        if scale == "group":
+            a = a / (nanstd(r, dim=1, keepdim=True) + 1e-4)
+        elif scale == "batch":
+            a = a / (nanstd(r) + 1e-4)
+        return torch.nan_to_num(a, nan=0.0).tolist()
+
+    def each(rows, rule):
+        return [rule(torch.tensor(row)).tolist() for row in rows]
+
+    def verl_grpo(r):  # a group of one keeps its reward: mean 0, std 1
+        return r / (1 + 1e-6) if len(r) == 1 else (r - r.mean()) / (r.std() + 1e-6)
+
+    def verl_none(r):
+        return r if len(r) == 1 else r - r.mean()
+
+    def rloo(r):  # verl: a group of one keeps its reward
+        return r if len(r) == 1 else (r - r.mean()) * len(r) / (len(r) - 1)
+
+    def population(r):
+        return (r - r.mean()) / (r.std(correction=0) + 1e-4)
+
+    cases = [
+        dict(rule="trl", scale="group", std="sample", epsilon=1e-4, rewards=groups, advantages=trl_rule(groups, "group")),
+        dict(rule="trl", scale="none", rewards=groups, advantages=trl_rule(groups, "none")),
+        dict(rule="trl", scale="batch", std="sample", epsilon=1e-4, rewards=groups, advantages=trl_rule(groups, "batch")),
+        dict(rule="trl", scale="group", std="sample", epsilon=1e-4, rewards=missing, advantages=trl_rule(missing, "group")),
+        dict(rule="trl", scale="none", rewards=missing, advantages=trl_rule(missing, "none")),
+        dict(rule="trl", scale="batch", std="sample", epsilon=1e-4, rewards=missing, advantages=trl_rule(missing, "batch")),
+        dict(rule="verl-grpo", scale="group", std="sample", epsilon=1e-6, rewards=uneven, advantages=each(uneven, verl_grpo)),
+        dict(rule="verl-grpo", scale="none", rewards=uneven, advantages=each(uneven, verl_none)),
+        dict(rule="rloo", rewards=uneven, advantages=each(uneven, rloo)),
+        dict(rule="population", scale="group", std="population", epsilon=1e-4, rewards=groups, advantages=each(groups, population)),
+    ]
+    # RLOO said directly: the reward minus the mean of the others.
+    for case in cases:
+        if case["rule"] == "rloo":
+            for row, advantage in zip(case["rewards"], case["advantages"]):
+                for i, a in enumerate(advantage):
+                    others = row[:i] + row[i + 1 :]
+                    assert math.isclose(a, row[i] - (sum(others) / len(others) if others else 0.0), abs_tol=1e-12)
+    dump(out / "advantages" / "advantages.json", dict(recipe=VERSIONS, source="formulas of TRL (with its own nanstd) and verl, in torch", cases=cases), ("cases",))
+
+
+# --- optimizer ---------------------------------------------------------------------------------------------------------
+
+def optimizer(out):
+    runs = []
+    for dtype in (torch.float32, torch.float64):
+        for lr, betas, eps, decay in ((1e-2, (0.9, 0.999), 1e-8, 0.0), (1e-2, (0.9, 0.95), 1e-8, 0.1), (3e-3, (0.8, 0.9), 1e-3, 0.5)):
+            draw = torch.Generator().manual_seed(31)
+            start = torch.randn(3, 5, generator=draw).to(dtype)
+            gradients = [(torch.randn(3, 5, generator=draw) * 10.0 ** torch.randint(-4, 2, (3, 5), generator=draw)).to(dtype) for _ in range(5)]
+            gradients[2][1] = 0.0  # a row without gradient: decay and momentum go on
+            rates = [lr, lr, lr * 0.5, lr * 0.25, lr * 2]
+            parameter = torch.nn.Parameter(start.clone())
+            adamw = torch.optim.AdamW([parameter], lr=lr, betas=betas, eps=eps, weight_decay=decay, foreach=False, fused=False)
+            steps = []
+            for gradient, rate in zip(gradients, rates):
+                adamw.param_groups[0]["lr"] = rate
+                parameter.grad = gradient.clone()
+                adamw.step()
+                state = adamw.state[parameter]
+                steps.append(dict(lr=rate, gradient=gradient.flatten().tolist(), parameter=parameter.detach().flatten().tolist(),
+                                  first_moment=state["exp_avg"].flatten().tolist(), second_moment=state["exp_avg_sq"].flatten().tolist()))
+            runs.append(dict(dtype=str(dtype).split(".")[1], shape=[3, 5], beta1=betas[0], beta2=betas[1], epsilon=eps, weight_decay=decay,
+                             start=start.flatten().tolist(), steps=steps))
+    dump(out / "optimizer" / "adamw.json", dict(recipe=VERSIONS, source="torch.optim.AdamW", runs=runs), ("runs",))
+
+    # lr[i] is the rate of update i, counted from 0, out of `total`.
+    schedules = []
+    for kind, total, warmup, floor in (("cosine", 20, 0, 0.0), ("cosine", 20, 4, 0.0), ("cosine", 20, 4, 0.1), ("cosine", 7, 1, 0.1),
+                                       ("linear", 20, 4, 0.0), ("constant", 20, 4, None)):
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        sgd = torch.optim.SGD([parameter], lr=1.0)
+        if kind == "cosine" and floor:
+            schedule = transformers.get_cosine_with_min_lr_schedule_with_warmup(sgd, warmup, total, min_lr_rate=floor)
+        elif kind == "cosine":
+            schedule = transformers.get_cosine_schedule_with_warmup(sgd, warmup, total)
+        elif kind == "linear":
+            schedule = transformers.get_linear_schedule_with_warmup(sgd, warmup, total)
+        else:
+            schedule = transformers.get_constant_schedule_with_warmup(sgd, warmup)
+        lr = []
+        for _ in range(total + 2):  # two past the end: what a run that goes on would use
+            lr.append(sgd.param_groups[0]["lr"])
+            sgd.step()
+            schedule.step()
+        schedules.append(dict(kind=kind, total=total, warmup=warmup, floor=floor or 0.0, lr=lr))
+    dump(out / "optimizer" / "schedule.json", dict(recipe=VERSIONS, source="transformers' schedules at a peak of 1", schedules=schedules), ("schedules",))
+
+    draw = torch.Generator().manual_seed(7)
+    tensors = [torch.randn(4, generator=draw), torch.randn(2, 3, generator=draw), torch.randn(1, generator=draw)]
+    cases = []
+    for limit in (1.0, 0.2, 100.0):
+        parameters = [torch.nn.Parameter(torch.zeros_like(t)) for t in tensors]
+        for p, t in zip(parameters, tensors):
+            p.grad = t.clone()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        cases.append(dict(max_norm=limit, grad_norm=norm.item(), clipped=[p.grad.flatten().tolist() for p in parameters]))
+    dump(out / "optimizer" / "clip.json", dict(recipe=VERSIONS, source="torch.nn.utils.clip_grad_norm_ (divides by norm + 1e-6)",
+                                               gradients=[t.flatten().tolist() for t in tensors], cases=cases), ("cases",))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", type=Path, default=Path(__file__).resolve().parents[2] / "tests/golden")
+    out = parser.parse_args().out
+    losses(out)
+    advantages(out)
+    optimizer(out)
+
+
+if __name__ == "__main__":
+    main()
