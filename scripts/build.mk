@@ -1,0 +1,20 @@
+# Building and testing. Included by the Makefile.
+
+.PHONY: build test lint have-rust
+
+# Without Rust there is one thing to do, and it is said instead of a shell's "not found".
+have-rust:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	  echo "make: cargo is not installed: get Rust from https://rustup.rs (1.89 or later), open a new shell, run make again" >&2; exit 2; }
+	@command -v cc >/dev/null 2>&1 || { \
+	  echo "make: no C compiler (cc): install gcc or clang with your package manager, run make again" >&2; exit 2; }
+
+build: | have-rust
+	$(CARGO) build --release --locked --workspace --bins
+
+test: build
+	$(CARGO) test --release --locked --workspace
+
+lint: | have-rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings

@@ -1,0 +1,65 @@
+# R1-Zero: a noisy base, then reinforcement by rule rewards alone. Included by the Makefile.
+
+RUN    ?= runs/zero
+ROUNDS ?= 40
+
+# MODEL= takes a policy (a directory or a GGUF file) instead of imitating, TASKS= takes tasks instead of drawing them.
+PROBLEMS     ?= --family arithmetic --operands 1-9 --order-matters 0.5
+ASKED        ?= --operators 2
+CORPUS       ?= --operators 1-2 --count 90000
+PROMPTS      ?= 32
+GROUP        ?= 16
+MAX_TOKENS   ?= 64
+TEMPLATE     ?= $(if $(MODEL),auto,r1-zero)
+HELD_OUT     ?= 300
+EVAL_SAMPLES ?= 4
+BASE_FLAGS   ?= --epochs 1 --batch-size 64 --lr 2e-3 --schedule cosine --warmup 40 --router-bias-rate 0.01
+ZERO_REWARDS ?= --reward accuracy=1 --reward format=0.1
+ZERO_FLAGS   ?= --lr 3e-4 --loss dapo
+
+BASE := $(RUN)/0-base
+ZERO := $(RUN)/1-zero
+EVAL := $(RUN)/eval
+
+ENGINE  = --threads $(THREADS)
+SAMPLER = --max-tokens $(MAX_TOKENS) --seed $(SEED) $(ENGINE)
+UPDATE  = $(ENGINE)
+
+.PHONY: zero
+zero: $(EVAL)/base.jsonl $(EVAL)/zero.jsonl
+	@$(BIN)/r1-eval $^ --show 3
+
+# 0. The base: MODEL where one is named, else a small DeepSeek-V3-shaped policy that imitated noisy solutions.
+ifdef MODEL
+$(BASE)/policy/$(POLICY_FILE): | build
+	$(BIN)/r1-init $(if $(filter %.gguf,$(MODEL)),--from-gguf,--from-hf) $(MODEL) -o $(BASE)/policy
+else
+$(BASE)/corpus.jsonl: | build
+	mkdir -p $(@D)
+	$(BIN)/r1-tasks --corpus $(PROBLEMS) $(CORPUS) --split train --seed $(SEED) -o $@
+$(BASE)/init/$(POLICY_FILE): $(BASE)/corpus.jsonl
+	$(BIN)/r1-init --preset r1-tiny --corpus $< --seed $(SEED) -o $(BASE)/init
+$(BASE)/policy/$(POLICY_FILE): $(BASE)/init/$(POLICY_FILE) $(BASE)/corpus.jsonl
+	$(BIN)/r1-sft $(BASE)/init $(BASE)/corpus.jsonl -o $(BASE)/policy --template $(TEMPLATE) $(BASE_FLAGS) \
+	  --seed $(SEED) $(ENGINE) --metrics $(BASE)/metrics.jsonl
+endif
+
+# Held-out tasks to measure with, and each round's own training tasks.
+ifdef TASKS
+$(EVAL)/tasks.jsonl: $(TASKS)
+	mkdir -p $(@D)
+	head -n $(HELD_OUT) $< > $@.part
+	mv $@.part $@
+ZERO_TASKS = scripts/take.sh $(TASKS) $(HELD_OUT) $(PROMPTS) $(1)
+else
+$(EVAL)/tasks.jsonl: | build
+	mkdir -p $(@D)
+	$(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split test --unique --count $(HELD_OUT) --seed 1000 -o $@
+ZERO_TASKS = $(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split train --unique --count $(PROMPTS) --seed $(SEED)10$(1)
+endif
+
+# 1. R1-Zero.
+$(call REINFORCE,$(ZERO),$(BASE)/policy,$(ROUNDS),ZERO_TASKS,$(ZERO_REWARDS),--template $(TEMPLATE),$(ZERO_FLAGS))
+
+$(eval $(call EVALUATE,base,$(BASE)/policy,$(BASE)/policy/$(POLICY_FILE),--template $(TEMPLATE)))
+$(eval $(call EVALUATE,zero,$(ZERO)/policy,$(ZERO)/done,--template $(TEMPLATE)))
