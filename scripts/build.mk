@@ -9,8 +9,13 @@ have-rust:
 	@command -v cc >/dev/null 2>&1 || { \
 	  echo "make: no C compiler (cc): install gcc or clang with your package manager, run make again" >&2; exit 2; }
 
+# BUILT=1 takes the programs in $(BIN) as they are.
+ifdef BUILT
+build:
+else
 build: | have-rust
 	$(CARGO) build --release --locked --workspace --bins
+endif
 
 test: build
 	$(CARGO) test --release --locked --workspace

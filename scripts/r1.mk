@@ -21,6 +21,8 @@ STAGES       := base zero sft rl sft-again r1 $(STUDENTS)
 
 .PHONY: r1 r1-stages
 r1: | build
+	@[ -z "$(MODEL)$(TASKS)" ] || { \
+	  echo "make: the later stages draw their own tasks and students yet: make r1 takes no MODEL or TASKS (make zero does)" >&2; exit 2; }
 	+$(MAKE) r1-stages RUN=$(if $(filter runs/zero,$(RUN)),runs/r1,$(RUN)) PROBLEMS="$(R1_PROBLEMS)"
 
 r1-stages: $(STAGES:%=$(EVAL)/%.jsonl)
@@ -36,7 +38,7 @@ $(COLD)/refined.jsonl: $(ZERO)/done
 	  | $(BIN)/r1-reward $(R1_REWARDS) \
 	  | $(BIN)/r1-reject --correct --finished --format --language 1 --best 1 --report $(COLD)/refused.json > $@.part
 	mv $@.part $@
-$(COLD)/written.jsonl: | build
+$(COLD)/written.jsonl: | settled
 	mkdir -p $(@D)
 	$(BIN)/r1-tasks --corpus --noise none $(PROBLEMS) $(ASKED) --split train --unique --count 1500 --seed $(SEED)2002 -o $@
 $(COLD)/examples.jsonl: $(COLD)/refined.jsonl $(COLD)/written.jsonl
@@ -44,8 +46,10 @@ $(COLD)/examples.jsonl: $(COLD)/refined.jsonl $(COLD)/written.jsonl
 	mv $@.part $@
 
 # 3. SFT on the base.
-$(SFT)/policy/$(POLICY_FILE): $(COLD)/examples.jsonl $(BASE)/policy/$(POLICY_FILE)
+$(SFT)/done: $(COLD)/examples.jsonl $(BASE)/done
+	mkdir -p $(@D)
 	$(BIN)/r1-sft $(BASE)/policy $< -o $(SFT)/policy $(FORM) $(R1_SFT) --seed $(SEED) $(ENGINE) --metrics $(SFT)/metrics.jsonl
+	touch $@
 
 # 4. Reasoning RL with the language-consistency reward.
 REASON_TASKS = $(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split train --unique --count $(PROMPTS) --seed $(SEED)40$(1)
@@ -60,7 +64,7 @@ $(REJECT)/reasoning.jsonl: $(REASON)/done
 	  | $(BIN)/r1-reject --correct --finished --format --language 0.95 --no-code --dedup --best 1 \
 	      --report $(REJECT)/refused.json > $@.part
 	mv $@.part $@
-$(REJECT)/general.jsonl: | build
+$(REJECT)/general.jsonl: | settled
 	mkdir -p $(@D)
 	$(BIN)/r1-tasks --corpus --noise none --family general --language en=2 --language zh=1 --split train --count 500 \
 	  --seed $(SEED)5002 -o $@
@@ -69,9 +73,11 @@ $(REJECT)/examples.jsonl: $(REJECT)/reasoning.jsonl $(REJECT)/general.jsonl
 	mv $@.part $@
 
 # 6. SFT on the base again.
-$(SFT_AGAIN)/policy/$(POLICY_FILE): $(REJECT)/examples.jsonl $(BASE)/policy/$(POLICY_FILE)
+$(SFT_AGAIN)/done: $(REJECT)/examples.jsonl $(BASE)/done
+	mkdir -p $(@D)
 	$(BIN)/r1-sft $(BASE)/policy $< -o $(SFT_AGAIN)/policy $(FORM) $(R1_SFT) --seed $(SEED) $(ENGINE) \
 	  --metrics $(SFT_AGAIN)/metrics.jsonl
+	touch $@
 
 # 7. RL for all scenarios: reasoning and general requests in one batch, temperature 0.7 as in the paper.
 ALL_TASKS = { $(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split train --unique --count $(PROMPTS) --seed $(SEED)70$(1); \
@@ -88,15 +94,16 @@ $(DISTILL)/teacher.jsonl: $(ALL)/done
 define STUDENT
 $(DISTILL)/$(1)/init/$(POLICY_FILE): $(BASE)/corpus.jsonl
 	$(BIN)/r1-init --preset $(1) --corpus $$< --seed $(SEED) -o $(DISTILL)/$(1)/init
-$(DISTILL)/$(1)/policy/$(POLICY_FILE): $(DISTILL)/teacher.jsonl $(DISTILL)/$(1)/init/$(POLICY_FILE)
+$(DISTILL)/$(1)/done: $(DISTILL)/teacher.jsonl $(DISTILL)/$(1)/init/$(POLICY_FILE)
 	$(BIN)/r1-distill $(DISTILL)/$(1)/init $$< -o $(DISTILL)/$(1)/policy --template chat --correct-only --epochs 4 \
 	  --batch-size 64 --lr 2e-3 --schedule cosine --warmup 20 --min-lr-ratio 0.1 --seed $(SEED) $(ENGINE) \
 	  --metrics $(DISTILL)/$(1)/metrics.jsonl
-$(call EVALUATE,$(1),$(DISTILL)/$(1)/policy,$(DISTILL)/$(1)/policy/$(POLICY_FILE),--template chat)
+	touch $$@
+$(call EVALUATE,$(1),$(DISTILL)/$(1)/policy,$(DISTILL)/$(1)/done,--template chat)
 endef
 $(foreach s,$(STUDENTS),$(eval $(call STUDENT,$(s))))
 
-$(eval $(call EVALUATE,sft,$(SFT)/policy,$(SFT)/policy/$(POLICY_FILE),$(FORM)))
+$(eval $(call EVALUATE,sft,$(SFT)/policy,$(SFT)/done,$(FORM)))
 $(eval $(call EVALUATE,rl,$(REASON)/policy,$(REASON)/done,$(FORM)))
-$(eval $(call EVALUATE,sft-again,$(SFT_AGAIN)/policy,$(SFT_AGAIN)/policy/$(POLICY_FILE),$(FORM)))
+$(eval $(call EVALUATE,sft-again,$(SFT_AGAIN)/policy,$(SFT_AGAIN)/done,$(FORM)))
 $(eval $(call EVALUATE,r1,$(ALL)/policy,$(ALL)/done,$(FORM)))

@@ -2,6 +2,9 @@
 #
 # A run is a directory with one folder a stage. Every file in it is whole or absent, and each command goes on where it was
 # killed: so a killed make is run again and ends with the same bytes.
+#
+# A stage that trains has its policy in STAGE/policy and its receipt in STAGE/done. The weights cannot be the receipt: they
+# are there from the first checkpoint on, and make would remove a target that a stopped command has changed.
 
 POLICY_FILE := model.safetensors
 
@@ -9,7 +12,7 @@ POLICY_FILE := model.safetensors
 #   1 stage folder  2 round  3 policy that samples  4 receipt of that policy  5 command that prints the tasks
 #   6 rewards  7 flags of r1-rollout  8 flags of r1-grpo
 define ROUND
-$(1)/round-$(2)/advantaged.jsonl: $(4) | build
+$(1)/round-$(2)/advantaged.jsonl: $(4) | settled
 	mkdir -p $$(@D)
 	$(5) \
 	  | $(BIN)/r1-rollout $(3) --samples $(GROUP) $(7) $(SAMPLER) \
@@ -26,7 +29,7 @@ endef
 #   6 flags of r1-rollout  7 flags of r1-grpo
 define REINFORCE
 $(foreach r,$(shell seq 1 $(3)),$(eval $(call ROUND,$(1),$(r),$(if $(filter 1,$(r)),$(2),$(1)/policy),$(if \
-  $(filter 1,$(r)),$(2)/$(POLICY_FILE),$(1)/round-$(call one-less,$(r))/done),$(call $(4),$(r)),$(5),$(6),$(7))))
+  $(filter 1,$(r)),$(2:policy=done),$(1)/round-$(call one-less,$(r))/done),$(call $(4),$(r)),$(5),$(6),$(7))))
 $(eval $(1)/done: $(1)/round-$(3)/done ; touch $$@)
 endef
 one-less = $(shell expr $(1) - 1)

@@ -25,23 +25,39 @@ ENGINE  = --threads $(THREADS)
 SAMPLER = --max-tokens $(MAX_TOKENS) --seed $(SEED) $(ENGINE)
 UPDATE  = $(ENGINE)
 
+# What a run was begun with stands in $(RUN)/settings; other settings want another RUN, or old results would pass for new.
+SETTINGS = MODEL=$(MODEL) TASKS=$(TASKS) SEED=$(SEED) TEMPLATE=$(TEMPLATE) PROBLEMS=$(PROBLEMS) ASKED=$(ASKED) \
+  CORPUS=$(CORPUS) PROMPTS=$(PROMPTS) GROUP=$(GROUP) MAX_TOKENS=$(MAX_TOKENS) HELD_OUT=$(HELD_OUT) \
+  EVAL_SAMPLES=$(EVAL_SAMPLES) BASE_FLAGS=$(BASE_FLAGS) ZERO_REWARDS=$(ZERO_REWARDS) ZERO_FLAGS=$(ZERO_FLAGS)
+
+export R1_SETTINGS = $(SETTINGS)
+
+.PHONY: settled
+settled: | build
+	@mkdir -p $(RUN)
+	@if [ ! -e $(RUN)/settings ]; then printf '%s\n' "$$R1_SETTINGS" > $(RUN)/settings; \
+	elif [ "$$R1_SETTINGS" != "$$(cat $(RUN)/settings)" ]; then \
+	  echo "make: $(RUN)/settings: the run was begun with other settings; give another RUN=, or remove $(RUN)" >&2; exit 2; fi
+
 .PHONY: zero
-zero: $(EVAL)/base.jsonl $(EVAL)/zero.jsonl
+zero: $(EVAL)/base.jsonl $(EVAL)/zero.jsonl | settled
 	@$(BIN)/r1-eval $^ --show 3
 
 # 0. The base: MODEL where one is named, else a small DeepSeek-V3-shaped policy that imitated noisy solutions.
 ifdef MODEL
-$(BASE)/policy/$(POLICY_FILE): | build
+$(BASE)/done: | settled
 	$(BIN)/r1-init $(if $(filter %.gguf,$(MODEL)),--from-gguf,--from-hf) $(MODEL) -o $(BASE)/policy
+	touch $@
 else
-$(BASE)/corpus.jsonl: | build
+$(BASE)/corpus.jsonl: | settled
 	mkdir -p $(@D)
 	$(BIN)/r1-tasks --corpus $(PROBLEMS) $(CORPUS) --split train --seed $(SEED) -o $@
 $(BASE)/init/$(POLICY_FILE): $(BASE)/corpus.jsonl
 	$(BIN)/r1-init --preset r1-tiny --corpus $< --seed $(SEED) -o $(BASE)/init
-$(BASE)/policy/$(POLICY_FILE): $(BASE)/init/$(POLICY_FILE) $(BASE)/corpus.jsonl
+$(BASE)/done: $(BASE)/init/$(POLICY_FILE) $(BASE)/corpus.jsonl
 	$(BIN)/r1-sft $(BASE)/init $(BASE)/corpus.jsonl -o $(BASE)/policy --template $(TEMPLATE) $(BASE_FLAGS) \
 	  --seed $(SEED) $(ENGINE) --metrics $(BASE)/metrics.jsonl
+	touch $@
 endif
 
 # Held-out tasks to measure with, and each round's own training tasks.
@@ -52,7 +68,7 @@ $(EVAL)/tasks.jsonl: $(TASKS)
 	mv $@.part $@
 ZERO_TASKS = scripts/take.sh $(TASKS) $(HELD_OUT) $(PROMPTS) $(1)
 else
-$(EVAL)/tasks.jsonl: | build
+$(EVAL)/tasks.jsonl: | settled
 	mkdir -p $(@D)
 	$(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split test --unique --count $(HELD_OUT) --seed 1000 -o $@
 ZERO_TASKS = $(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split train --unique --count $(PROMPTS) --seed $(SEED)10$(1)
@@ -61,5 +77,5 @@ endif
 # 1. R1-Zero.
 $(call REINFORCE,$(ZERO),$(BASE)/policy,$(ROUNDS),ZERO_TASKS,$(ZERO_REWARDS),--template $(TEMPLATE),$(ZERO_FLAGS))
 
-$(eval $(call EVALUATE,base,$(BASE)/policy,$(BASE)/policy/$(POLICY_FILE),--template $(TEMPLATE)))
+$(eval $(call EVALUATE,base,$(BASE)/policy,$(BASE)/done,--template $(TEMPLATE)))
 $(eval $(call EVALUATE,zero,$(ZERO)/policy,$(ZERO)/done,--template $(TEMPLATE)))

@@ -26,6 +26,8 @@ on_lanes! {
     pub(super) fn sum_exp(z: &[f32], top: f32) -> f32 = sum_exp_body;
     /// Σ e^(z − top)·(z − top).
     pub(super) fn sum_exp_times(z: &[f32], top: f32) -> f32 = sum_exp_times_body;
+    /// z = e^(z − top), in place.
+    pub(super) fn weigh(z: &mut [f32], top: f32) = weigh_body;
     /// Untempered logits become d(loss)/d(logits).
     pub(super) fn backward(z: &mut [f32], s: Slope) = backward_body;
 }
@@ -50,6 +52,18 @@ fn temper_in_place_body<V: Lanes>(z: &mut [f32], by: f32) {
         unsafe {
             let at = z.as_mut_ptr().add(i);
             store_upto(load_upto::<V>(at, n).mul(V::splat(by)), at, n);
+        }
+    }
+}
+
+#[inline(always)]
+fn weigh_body<V: Lanes>(z: &mut [f32], top: f32) {
+    for i in (0..z.len()).step_by(WIDTH) {
+        let n = z.len() - i;
+        // SAFETY: each access takes at most the n values left.
+        unsafe {
+            let at = z.as_mut_ptr().add(i);
+            store_upto(exp_below::<V>(at, n, top).1, at, n);
         }
     }
 }

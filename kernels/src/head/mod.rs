@@ -185,6 +185,15 @@ pub fn row_logprob(logits_row: &[f32], target: u32, inv_temperature: f32, scratc
     scratch[target as usize] - log_sum_exp(scratch)
 }
 
+/// Unnormalized probabilities of one row at a temperature, for sampling: `weights[v] = e^(z_v − max z)` with
+/// `z = logits · inv_temperature`; the most probable token weighs 1. The same bits on every instruction set.
+pub fn row_weights(logits_row: &[f32], inv_temperature: f32, weights: &mut Vec<f32>) {
+    weights.resize(logits_row.len(), 0.0);
+    cpu::temper(logits_row, inv_temperature, weights);
+    let top = cpu::top(weights);
+    cpu::weigh(weights, top);
+}
+
 /// Checks the sizes and returns C.
 fn check(op: &str, h: &[f32], w: &Weight, targets: &[u32], inv_temperature: &[f32]) -> usize {
     let (v, c, rows) = (w.n(), w.k(), targets.len());

@@ -173,3 +173,19 @@ fn a_target_beyond_the_vocabulary_is_refused() {
     let k = case(1, 5, 3);
     forward(&k.h, &k.packed, &[5], &[1.0], false);
 }
+
+#[test]
+fn weights_are_the_distribution_that_logprobs_come_from() {
+    for v in [1, 15, 16, 17, 130] {
+        let logits: Vec<f32> = (0..v).map(|i| ((i * 37) % 23) as f32 * 0.7 - 5.0).collect();
+        let (mut weights, mut scratch) = (Vec::new(), Vec::new());
+        super::row_weights(&logits, 1.25, &mut weights);
+        let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+        assert_eq!(weights.iter().fold(0f32, |m, &w| m.max(w)), 1.0);
+        for (i, &w) in weights.iter().enumerate() {
+            let logprob = super::row_logprob(&logits, i as u32, 1.25, &mut scratch);
+            let from_weights = (f64::from(w) / total).ln();
+            assert!((from_weights - f64::from(logprob)).abs() < 1e-5, "{v} {i}: {from_weights} {logprob}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ pub struct Seed {
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Threads {
     /// Threads to compute with; never changes a result [default: as many as the machine lends]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
 }
 

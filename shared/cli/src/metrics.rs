@@ -36,6 +36,7 @@ impl MetricsFile {
     /// run again, and are taken out.
     pub fn resume(&self, step: u64) -> anyhow::Result<Metrics> {
         if let Some(path) = &self.metrics_file
+            && path.is_file()
             && let Ok(text) = fs::read_to_string(path)
         {
             let later = |line: &&str| {
@@ -84,8 +85,12 @@ impl Formatter for NoNull {
 
 /// A line without its end is what a run that was killed left of its last metric.
 fn cut_torn_line(path: &Path) -> anyhow::Result<()> {
+    // A pipe or a device has no past, and some of them never stop to be read.
+    if !path.is_file() {
+        return Ok(());
+    }
     let Ok(bytes) = fs::read(path) else { return Ok(()) };
-    if bytes.is_empty() || bytes.ends_with(b"\n") || !fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+    if bytes.is_empty() || bytes.ends_with(b"\n") {
         return Ok(());
     }
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

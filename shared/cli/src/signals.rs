@@ -42,8 +42,11 @@ pub fn is_running(pid: i32) -> bool {
     answer == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Sets the handler of both signals, unless they are ignored.
+/// Sets the handler of both signals, unless they are ignored. A file that grows beyond the user's limit (`ulimit -f`) becomes an
+/// error of the write instead of a signal, so that it is told like any other lack of room.
 pub(crate) fn install() {
+    // SAFETY: no memory is involved, and ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: both structures are plain memory for which all-zero is valid, and live through the calls; `handle` only calls
         // functions that may be called in a handler.

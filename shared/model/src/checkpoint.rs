@@ -305,6 +305,9 @@ fn coordinates(mut i: usize, shape: &[usize]) -> Vec<usize> {
 pub fn sha256_of_weights(dir: &Path) -> Result<String> {
     let mut files = vec![WEIGHTS.to_owned()];
     if !dir.join(WEIGHTS).exists() {
+        if !dir.join(INDEX).exists() {
+            bail!("{}: has neither {WEIGHTS} nor {INDEX}", dir.display());
+        }
         files = shard_of_each_tensor(&dir.join(INDEX))?.into_values().collect();
         files.sort();
         files.dedup();

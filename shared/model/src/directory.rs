@@ -21,6 +21,65 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+/// Files of a policy directory that go along unchanged from policy to policy: all but weights and training state.
+pub const CARRIED: [&str; 11] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    ".gitattributes",
+];
+
+/// Weights and training state: what a new policy brings anew.
+const REPLACED: [&str; 5] =
+    ["model.safetensors", "model.safetensors.index.json", "optimizer.safetensors", "train.json", "old.json"];
+
+/// Copies what belongs to a policy besides weights and training state ([`CARRIED`]).
+///
+/// # Errors
+/// When a file cannot be read or written; the message names it.
+pub fn carry_files(from: &Path, to: &Path) -> Result<()> {
+    for name in CARRIED {
+        let file = from.join(name);
+        if file.exists() {
+            fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to replace a directory that holds files which a new policy would not carry over.
+///
+/// # Errors
+/// Names up to three of them.
+pub fn check_replaceable(dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
+    let mut foreign: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+            !shard && !CARRIED.contains(&name.as_str()) && !REPLACED.contains(&name.as_str())
+        })
+        .collect();
+    foreign.sort();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let more = if foreign.len() > 3 { " …" } else { "" };
+    bail!(
+        "{}: writing over it would lose {}{more}; move them elsewhere, or give another -o",
+        dir.display(),
+        foreign[..foreign.len().min(3)].join(", ")
+    );
+}
+
 /// Temporary directories that this process is writing: their lock is held by us, so it says nothing to us.
 static WRITING: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Default::default);
 
@@ -63,13 +122,8 @@ impl DirectoryWriter {
             bail!("{}: exists and is not a directory", target.display());
         }
         // What is replaced is removed: never a home directory, or a folder with somebody's work, by a slip of -o.
-        let holds_something =
-            |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if target.exists() && !target.join("config.json").exists() && holds_something(&target) {
-            bail!(
-                "{}: holds files but no config.json, so it is no policy and is not replaced",
-                target.display()
-            );
+        if target.exists() {
+            check_replaceable(&target)?;
         }
         let parent = parent_of(&target);
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;

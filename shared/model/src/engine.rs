@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use r1_kernels::attention::PAGE;
 use r1_kernels::threads;
 
@@ -120,6 +120,7 @@ pub struct Engine<'a> {
     pages: Pages,
     total_pages: usize,
     progress: Progress,
+    between_steps: Option<Box<dyn Fn() -> Result<()> + Sync + 'a>>,
 }
 
 impl<'a> Engine<'a> {
@@ -145,8 +146,8 @@ impl<'a> Engine<'a> {
         let bytes = Pages::page_bytes(layers, shape);
         // No more than all slots could ever hold.
         let longest = pages_for(policy.config.max_position_embeddings) + 1;
-        let total_pages = (limits.kv_bytes / bytes).min(limits.max_sequences * longest);
-        if total_pages < pages_for(limits.max_tokens + 1) + 1 {
+        let total_pages = (limits.kv_bytes / bytes).min(limits.max_sequences.saturating_mul(longest));
+        if total_pages < pages_for(limits.max_tokens.saturating_add(1)).saturating_add(1) {
             bail!(
                 "{} bytes of KV memory hold {} positions, one sequence of {} tokens needs more; raise --kv-memory or \
                  lower --max-tokens",
@@ -156,20 +157,18 @@ impl<'a> Engine<'a> {
             );
         }
         let pages = Pages::with_capacity(total_pages, layers, shape);
-        Ok(Engine { policy, tokenizer, sampling, limits, pages, total_pages, progress: Progress::default() })
+        let progress = Progress::default();
+        Ok(Engine { policy, tokenizer, sampling, limits, pages, total_pages, progress, between_steps: None })
+    }
+
+    /// Asks `go_on` before every decode step of a run; its error ends the run.
+    pub fn ask_between_steps(&mut self, go_on: impl Fn() -> Result<()> + Sync + 'a) {
+        self.between_steps = Some(Box::new(go_on));
     }
 
     /// Counters so far.
     pub fn progress(&self) -> Progress {
         self.progress
-    }
-
-    /// Whether every request can be served, before any is.
-    ///
-    /// # Errors
-    /// Names the first prompt that does not fit and why.
-    pub fn check_all(&self, requests: &[Request]) -> Result<()> {
-        requests.iter().enumerate().try_for_each(|(i, r)| self.check(i, r))
     }
 
     /// Draws all requests' completions; `done(index, completions)` is called in request order.
@@ -181,7 +180,9 @@ impl<'a> Engine<'a> {
         requests: &[Request],
         mut done: impl FnMut(usize, Vec<Completion>, Progress) -> Result<()>,
     ) -> Result<()> {
-        self.check_all(requests)?;
+        for (i, request) in requests.iter().enumerate() {
+            self.check(request).with_context(|| format!("prompt {}", i + 1))?;
+        }
         let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
         let mut groups: VecDeque<Group> = VecDeque::new();
         let mut running: Vec<Sequence> = Vec::new();
@@ -203,6 +204,9 @@ impl<'a> Engine<'a> {
                 }
                 continue;
             }
+            if let Some(go_on) = &self.between_steps {
+                go_on()?;
+            }
             self.step(&mut running, &mut logits)?;
             self.retire(&mut running, &mut results);
         }
@@ -213,23 +217,25 @@ impl<'a> Engine<'a> {
         pages_for(prompt_len % PAGE + self.limits.max_tokens)
     }
 
-    fn check(&self, index: usize, r: &Request) -> Result<()> {
+    /// Whether a request can be served.
+    ///
+    /// # Errors
+    /// When its prompt is empty, holds an id beyond the vocabulary, or leaves no room for the longest completion in the
+    /// context or the cache.
+    pub fn check(&self, r: &Request) -> Result<()> {
         let context = self.policy.config.max_position_embeddings;
         if r.prompt.is_empty() {
-            bail!("prompt {} is empty: a completion needs at least one token to follow", index + 1);
+            bail!("the prompt is empty: a completion needs at least one token to follow");
         }
         if let Some(id) = r.prompt.iter().find(|&&id| id as usize >= self.policy.config.vocab_size) {
             bail!(
-                "prompt {} holds token id {id}, the policy's vocabulary has {}; the tokenizer does not fit the policy",
-                index + 1,
+                "the prompt holds token id {id}, the policy's vocabulary has {}: the tokenizer does not fit",
                 self.policy.config.vocab_size
             );
         }
-        if r.prompt.len() + self.limits.max_tokens > context {
+        if r.prompt.len().saturating_add(self.limits.max_tokens) > context {
             bail!(
-                "prompt {} has {} tokens and may grow by {}: more than the policy's {context} positions; lower \
-                 --max-tokens",
-                index + 1,
+                "the prompt has {} tokens and may grow by {} (--max-tokens): more than the policy's {context} positions",
                 r.prompt.len(),
                 self.limits.max_tokens
             );
@@ -237,9 +243,7 @@ impl<'a> Engine<'a> {
         let need = r.prompt.len() / PAGE + 1 + self.own_pages(r.prompt.len());
         if need > self.total_pages {
             bail!(
-                "prompt {} needs {need} pages of keys and values, the plan has {}; raise --kv-memory or lower \
-                 --max-tokens",
-                index + 1,
+                "the prompt and its longest completion need {need} pages of keys and values, --kv-memory holds {}",
                 self.total_pages
             );
         }
@@ -320,7 +324,8 @@ impl<'a> Engine<'a> {
         let mut rows = Vec::new();
         let mut fresh = Vec::new();
         // Full pages of the common header are the same for every prompt of the wave: written once, shared.
-        let header_pages = batch.segments[0].queries.len() / PAGE * usize::from(batch.segments.len() > segments.len());
+        let header_pages =
+            batch.segments[0].queries.len() / PAGE * usize::from(batch.segments.len() > segments.len());
         let mut header: Vec<u32> = Vec::new();
         for (&i, &segment) in wave.iter().zip(&segments) {
             let path = &batch.segments[segment].path;
@@ -331,7 +336,9 @@ impl<'a> Engine<'a> {
                     pages.push(header[p]);
                     continue;
                 }
-                let Some(page) = self.pages.take() else { bail!("the page plan was exceeded while prefilling") };
+                let Some(page) = self.pages.take() else {
+                    bail!("the page plan was exceeded while prefilling")
+                };
                 writes.extend(chunk.iter().enumerate().map(|(slot, &row)| (row, page, slot as u32)));
                 if p < header_pages {
                     header.push(page);
@@ -427,7 +434,9 @@ impl<'a> Engine<'a> {
     fn step(&mut self, running: &mut [Sequence], logits: &mut Vec<f32>) -> Result<()> {
         for s in running.iter_mut() {
             if s.position / PAGE == s.table.len() {
-                let Some(page) = self.pages.take() else { bail!("the page plan was exceeded while decoding") };
+                let Some(page) = self.pages.take() else {
+                    bail!("the page plan was exceeded while decoding")
+                };
                 s.table.push(page);
             }
         }

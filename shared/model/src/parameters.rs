@@ -164,7 +164,10 @@ impl Collector {
         let shape = vec![intermediate, hidden];
         let gate_up = self.add(
             Kind::Matrix,
-            &[(format!("{prefix}.gate_proj.weight"), shape.clone()), (format!("{prefix}.up_proj.weight"), shape)],
+            &[
+                (format!("{prefix}.gate_proj.weight"), shape.clone()),
+                (format!("{prefix}.up_proj.weight"), shape),
+            ],
         );
         let down = self.matrix(format!("{prefix}.down_proj.weight"), hidden, intermediate);
         MlpIndex { gate_up, down }
@@ -187,7 +190,8 @@ impl Collector {
                     })
                 });
                 let norms = qk_norm.then(|| {
-                    ["q", "k"].map(|role| self.one(Kind::Norm, format!("{prefix}.{role}_norm.weight"), &[head_dim]))
+                    ["q", "k"]
+                        .map(|role| self.one(Kind::Norm, format!("{prefix}.{role}_norm.weight"), &[head_dim]))
                 });
                 let o = self.matrix(format!("{prefix}.o_proj.weight"), hidden, heads * head_dim);
                 AttentionIndex::Gqa { q, k, v, bias, norms, o }
@@ -195,7 +199,9 @@ impl Collector {
             Attention::Mla { q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim } => {
                 let dk = qk_nope_head_dim + qk_rope_head_dim;
                 let query = match q_lora_rank {
-                    None => QueryIndex::Full(self.matrix(format!("{prefix}.q_proj.weight"), heads * dk, hidden)),
+                    None => {
+                        QueryIndex::Full(self.matrix(format!("{prefix}.q_proj.weight"), heads * dk, hidden))
+                    }
                     Some(rank) => QueryIndex::LowRank {
                         a: self.matrix(format!("{prefix}.q_a_proj.weight"), rank, hidden),
                         norm: self.one(Kind::Norm, format!("{prefix}.q_a_layernorm.weight"), &[rank]),
@@ -228,13 +234,18 @@ impl Collector {
             Some(m) => FeedForwardIndex::Moe {
                 router: self.matrix(format!("{prefix}.gate.weight"), m.experts, hidden),
                 correction: m.correction_bias.then(|| {
-                    self.one(Kind::CorrectionBias, format!("{prefix}.gate.e_score_correction_bias"), &[m.experts])
+                    self.one(
+                        Kind::CorrectionBias,
+                        format!("{prefix}.gate.e_score_correction_bias"),
+                        &[m.experts],
+                    )
                 }),
                 experts: (0..m.experts)
                     .map(|e| self.mlp(&format!("{prefix}.experts.{e}"), hidden, m.intermediate))
                     .collect(),
-                shared: (m.shared > 0)
-                    .then(|| self.mlp(&format!("{prefix}.shared_experts"), hidden, m.shared * m.intermediate)),
+                shared: (m.shared > 0).then(|| {
+                    self.mlp(&format!("{prefix}.shared_experts"), hidden, m.shared * m.intermediate)
+                }),
             },
         }
     }
@@ -249,7 +260,11 @@ pub(crate) fn layout(c: &Config) -> (Vec<Parameter>, Index) {
         .map(|i| {
             let prefix = format!("model.layers.{i}");
             LayerIndex {
-                input_norm: list.one(Kind::Norm, format!("{prefix}.input_layernorm.weight"), &[c.hidden_size]),
+                input_norm: list.one(
+                    Kind::Norm,
+                    format!("{prefix}.input_layernorm.weight"),
+                    &[c.hidden_size],
+                ),
                 attention: list.attention(c, &format!("{prefix}.self_attn")),
                 post_norm: list.one(
                     Kind::Norm,

@@ -15,7 +15,8 @@ pub fn mix(mut z: u64) -> u64 {
 
 /// A stable 64-bit hash of a string: FNV-1a, then [`mix`].
 pub fn hash(text: &str) -> u64 {
-    let fnv = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    let fnv =
+        text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
     mix(fnv)
 }
 

@@ -57,16 +57,19 @@ impl Sampling {
     }
 
     fn draw_tempered(&self, logits: &[f32], u: f64, banned: &[u32], inv: f32, scratch: &mut Scratch) -> u32 {
-        let peak = arg_max(logits, banned);
-        let top = logits[peak as usize];
+        head::row_weights(logits, inv, &mut scratch.row);
+        for &id in banned {
+            if let Some(weight) = scratch.row.get_mut(id as usize) {
+                *weight = 0.0;
+            }
+        }
+        if self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0 {
+            return invert(scratch.row.iter().enumerate().map(|(i, &w)| (i as u32, f64::from(w))), u);
+        }
         let kept = &mut scratch.kept;
         kept.clear();
-        kept.extend(
-            logits.iter().enumerate().filter(|(i, _)| !banned.contains(&(*i as u32))).map(|(i, &l)| {
-                // Relative to the most probable token: exp never overflows.
-                (i as u32, f64::from(((l - top) * inv).exp()))
-            }),
-        );
+        let weights = scratch.row.iter().enumerate().filter(|w| *w.1 > 0.0);
+        kept.extend(weights.map(|(i, &w)| (i as u32, f64::from(w))));
         let more_probable = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if self.top_k > 0 && self.top_k < kept.len() {
             kept.select_nth_unstable_by(self.top_k - 1, more_probable);
@@ -88,19 +91,29 @@ impl Sampling {
             kept.sort_unstable_by_key(|t| t.0);
         }
         if self.min_p > 0.0 {
-            kept.retain(|t| t.1 >= f64::from(self.min_p));
+            let most = kept.iter().fold(0f64, |m, t| m.max(t.1));
+            kept.retain(|t| t.1 >= f64::from(self.min_p) * most);
         }
-        let total: f64 = kept.iter().map(|t| t.1).sum();
-        let mut left = u * total;
-        for &(token, mass) in kept.iter() {
+        invert(kept.iter().copied(), u)
+    }
+}
+
+/// The token in whose share of the total mass `u` falls; tokens stand in rising order of id.
+fn invert(masses: impl Iterator<Item = (u32, f64)> + Clone, u: f64) -> u32 {
+    let total: f64 = masses.clone().map(|t| t.1).sum();
+    let mut left = u * total;
+    let mut last = 0;
+    for (token, mass) in masses {
+        if mass > 0.0 {
             if left < mass {
                 return token;
             }
-            left -= mass;
+            last = token;
         }
-        // Rounding left a crumb: the last token with any mass.
-        kept.iter().rev().find(|t| t.1 > 0.0).map_or(peak, |t| t.0)
+        left -= mass;
     }
+    // Rounding left a crumb: the last token with any mass.
+    last
 }
 
 /// Memory reused from draw to draw.

@@ -11,17 +11,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use r1_model::checkpoint::SaveDtype;
-use r1_model::directory::{DirectoryWriter, recover, write_json};
-use r1_model::network::carry_files;
+use r1_model::directory::{DirectoryWriter, carry_files, recover, write_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::optimizer;
 use crate::update::Trainer;
 
 /// File name of the training state in a policy directory.
 pub const FILE: &str = "train.json";
+
+/// File name of the old policy's log-probabilities beside the state of a round that stopped on the way.
+pub const OLD: &str = "old.json";
 
 /// Whether the run that wrote the state has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +54,27 @@ pub struct State {
     pub command: Map<String, Value>,
     /// `sha256:…` of every input: the starting weights, the rows
     pub inputs: Map<String, Value>,
+    /// what the tool measured and needs again at its next update; absent where nothing
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub memory: Map<String, Value>,
 }
 
 impl State {
     /// The state of a run that has done nothing yet.
     pub fn planned(tool: &str, command: Map<String, Value>, inputs: Map<String, Value>) -> State {
         let tool = tool.to_string();
-        State { tool, status: Status::Running, step: 0, round: None, cursor: 0, tokens: 0, command, inputs }
+        let memory = Map::new();
+        State {
+            tool,
+            status: Status::Running,
+            step: 0,
+            round: None,
+            cursor: 0,
+            tokens: 0,
+            command,
+            inputs,
+            memory,
+        }
     }
 
     /// Reads `train.json` of a directory; `None` where there is none.
@@ -154,46 +169,13 @@ pub fn settle(out: &Path, planned: &State) -> Result<Start> {
     Ok(Start::Resume(state))
 }
 
-/// Names of files that a policy directory may hold without anything being lost when a new state takes its place.
-const REPLACEABLE: [&str; 15] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    optimizer::FILE,
-    FILE,
-    ".gitattributes",
-    "added_tokens.json",
-    "tokenizer.model",
-];
-
-/// Refuses to replace a directory that holds files which a new state would not carry over.
+/// [`r1_model::directory::check_replaceable`], with the exit code of a misuse.
 ///
 /// # Errors
-/// Exit 2, naming up to three of them.
+/// Exit 2, naming the files that would be lost.
 pub fn check_replaceable(dir: &Path) -> Result<()> {
-    let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
-    let mut foreign: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| {
-            let shard = name.starts_with("model-") && name.ends_with(".safetensors");
-            !shard && !REPLACEABLE.contains(&name.as_str())
-        })
-        .collect();
-    foreign.sort();
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    let more = if foreign.len() > 3 { " …" } else { "" };
-    let fact = format!("writing over it would lose {}{more}", foreign[..foreign.len().min(3)].join(", "));
-    Err(r1_cli::bad_input(dir.display(), fact, "move them elsewhere, or give another -o"))
+    r1_model::directory::check_replaceable(dir)
+        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "or remove the directory to start over"))
 }
 
 /// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
@@ -208,12 +190,30 @@ pub fn publish(
     state: &State,
     with_optimizer: bool,
 ) -> Result<()> {
+    publish_with(out, from, trainer, state, with_optimizer, &[])
+}
+
+/// [`publish`] with further JSON files, by name, that the run needs to go on.
+///
+/// # Errors
+/// Those of [`publish`].
+pub fn publish_with(
+    out: &Path,
+    from: &Path,
+    trainer: &Trainer,
+    state: &State,
+    with_optimizer: bool,
+    beside: &[(&str, Value)],
+) -> Result<()> {
     let writer = DirectoryWriter::create(out)?;
     let dir = writer.path();
     carry_files(from, dir)?;
     settle_config(&dir.join("config.json"))?;
     if with_optimizer {
         trainer.optimizer.save(&trainer.policy, dir)?;
+    }
+    for (name, value) in beside {
+        write_json(&dir.join(name), value)?;
     }
     write_json(&dir.join(FILE), &serde_json::to_value(state)?)?;
     trainer.policy.save_weights(dir, SaveDtype::F32)?;

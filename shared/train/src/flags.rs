@@ -7,7 +7,7 @@ use r1_kernels::{Precision, isa, supports, threads};
 use r1_model::{LoadOptions, Policy};
 use serde_json::{Map, Value};
 
-use crate::optimizer::Hyper;
+use crate::optimizer::{AdamW, Hyper};
 use crate::update::Limits;
 
 /// `--dtype`: what matrix products are computed in.
@@ -113,6 +113,17 @@ impl Optimization {
 pub fn load_policy(dir: &Path, precision: Precision) -> Result<Policy> {
     Policy::load(dir, LoadOptions::trainable(Some(precision)))
         .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))
+}
+
+/// Loads the optimizer's state that lies beside a policy.
+///
+/// # Errors
+/// Exit 2, naming the file and the tensor.
+pub fn load_optimizer(policy: &Policy, dir: &Path, hyper: Hyper) -> Result<AdamW> {
+    AdamW::load(policy, dir, hyper).map_err(|e| {
+        let remedy = format!("go on from a whole checkpoint, or remove {} to start over", dir.display());
+        r1_cli::misuse(format!("{e:#}"), remedy)
+    })
 }
 
 /// A finite number.

@@ -40,6 +40,10 @@ pub struct Scored<'a> {
     pub entropy: &'a [f32],
 }
 
+/// A loss that is called row by row: the row's index and what the policy says of it come in; d(loss)/d(logprob) and
+/// d(loss)/d(entropy) of each of its tokens go out.
+pub type RowLoss<'a> = dyn FnMut(usize, Scored, &mut [f32], &mut [f32]) + 'a;
+
 /// What stays the same over all updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -111,6 +115,23 @@ impl Trainer {
         entropy: bool,
         loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
     ) -> Result<(), Refused> {
+        self.accumulate_with_entropy(rows, entropy, &mut |i, scored, d, _| loss(i, scored, d))
+    }
+
+    /// [`Trainer::accumulate`] for a loss that also moves with the entropy at each token: its last list is d(loss)/d(entropy),
+    /// which comes in as zeros; it is empty unless `entropy` was asked for.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::accumulate`].
+    ///
+    /// # Panics
+    /// Where [`Trainer::accumulate`] does.
+    pub fn accumulate_with_entropy(
+        &mut self,
+        rows: &[Row],
+        entropy: bool,
+        loss: &mut RowLoss,
+    ) -> Result<(), Refused> {
         let offsets = offsets(rows);
         self.dlogprobs.clear();
         self.dlogprobs.resize(offsets[rows.len()], 0.0);
@@ -132,7 +153,7 @@ impl Trainer {
         gradient: bool,
         entropy: bool,
         offsets: &[usize],
-        loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
+        loss: &mut RowLoss,
     ) -> Result<(), Refused> {
         let (packed, inv_temperature) = pack(rows, &micro.rows);
         let counts_load = self.limits.router_bias_rate != 0.0;
@@ -148,6 +169,7 @@ impl Trainer {
         let mut d = std::mem::take(&mut self.scratch);
         d.clear();
         d.resize(output.logprobs.len(), 0.0);
+        let mut dentropy = vec![0.0f32; if entropy { output.logprobs.len() } else { 0 }];
         let mut start = 0;
         let mut refused = None;
         for &i in &micro.rows {
@@ -160,7 +182,8 @@ impl Trainer {
                 break;
             }
             let own = if entropy { &output.entropy[range.clone()] } else { &[][..] };
-            loss(i, Scored { logprobs, entropy: own }, &mut d[range.clone()]);
+            let own_dentropy = if entropy { &mut dentropy[range.clone()] } else { &mut [][..] };
+            loss(i, Scored { logprobs, entropy: own }, &mut d[range.clone()], own_dentropy);
             if let Some(token) = norm::first_non_finite(&d[range.clone()]) {
                 let fact = format!("d(loss)/d(logprob) is {}", d[range.start + token]);
                 refused = Some(Refused { row: Some(i), token: Some(token), fact });
@@ -169,11 +192,20 @@ impl Trainer {
             self.dlogprobs[offsets[i]..offsets[i + 1]].copy_from_slice(&d[range]);
         }
         // A micro-batch without any gradient (all advantages 0) needs no backward pass: it would add zeros.
-        if refused.is_none() && d.iter().any(|x| *x != 0.0) {
+        let moves = |list: &[f32]| list.iter().any(|x| *x != 0.0);
+        if refused.is_none() && (moves(&d) || moves(&dentropy)) {
             assert!(gradient, "update: a row that was said to have no gradient has one");
             if let Some(tape) = tape {
                 let Trainer { policy, gradients, .. } = self;
-                policy.backward(&packed, &inv_temperature, &output, tape, &d, None, gradients);
+                policy.backward(
+                    &packed,
+                    &inv_temperature,
+                    &output,
+                    tape,
+                    &d,
+                    moves(&dentropy).then_some(&dentropy),
+                    gradients,
+                );
             }
         }
         self.scratch = d;

@@ -1,7 +1,7 @@
 //! Measures pass@1, pass@k and cons@k, with intervals, from rewarded completions.
 //!
 //! ```sh
-//! r1-rollout policy/ --group 16 < held-out.jsonl | r1-reward --reward accuracy=1 | r1-eval
+//! r1-rollout policy/ --samples 16 < held-out.jsonl | r1-reward --reward accuracy=1 | r1-eval
 //! ```
 //!
 //! You see rows of several completions a prompt, each with `reward.accuracy`. It takes a completion as correct where that is 1,

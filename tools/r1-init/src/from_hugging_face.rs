@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use r1_cli::Progress;
 use r1_model::checkpoint::{INDEX, SaveDtype, Tensors, WEIGHTS, save_one_by_one};
-use r1_model::directory::write_json;
-use r1_model::network::carry_files;
+use r1_model::directory::{carry_files, write_json};
 use r1_model::parameters::specification;
 use r1_model::{Config, Tokenizer};
 

@@ -29,7 +29,7 @@ const OTHERS: [&str; 3] = ["from_gguf", "from_hf", "describe"];
     version,
     group = ArgGroup::new("source").required(true),
     after_help = "Presets:
-  r1-tiny     DeepSeek-V3-shaped: latent attention, 16 experts of which 2 and a shared one work on a token
+  r1-tiny     DeepSeek-V3-shaped: latent attention, 4 experts of which 2 and a shared one work on a token
   qwen-tiny   Qwen2-shaped student, smaller
   llama-tiny  Llama-shaped student, smaller
 

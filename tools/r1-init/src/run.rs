@@ -28,6 +28,7 @@ pub fn run(args: Args) -> Result<()> {
         Dtype::F32 => SaveDtype::F32,
         Dtype::Bf16 => SaveDtype::Bf16,
     });
+    r1_cli::signals::watch();
     if let Some(preset) = &args.preset {
         from_nothing::make(preset, &args, dtype.unwrap_or(SaveDtype::F32), target)
     } else if let Some(file) = &args.from_gguf {

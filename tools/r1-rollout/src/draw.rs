@@ -50,6 +50,22 @@ pub struct Flags {
     limit: Option<usize>,
 }
 
+/// Names of the flags that say how to draw, and would be ignored by `--score`.
+pub const FLAGS: [&str; 12] = [
+    "samples",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "max_tokens",
+    "min_tokens",
+    "stop",
+    "sequences",
+    "kv_memory",
+    "limit",
+    "seed",
+];
+
 /// The run's numbers, for `--metrics` and the last line on stderr.
 #[derive(Serialize)]
 struct Summary {
@@ -67,9 +83,12 @@ struct Summary {
 /// Runs the mode.
 pub fn run(args: &Args) -> Result<()> {
     let flags = &args.draw;
-    if flags.samples == 0 {
-        return Err(r1_cli::misuse("--samples 0 draws nothing", "ask for at least one completion per prompt"));
+    for (flag, zero) in [("--samples", flags.samples == 0), ("--limit", flags.limit == Some(0))] {
+        if zero {
+            return Err(r1_cli::misuse(format!("{flag} 0 draws nothing"), "ask for at least one"));
+        }
     }
+    let mut metrics = args.metrics.open()?;
     let loaded = tasks::load(args)?;
     let tasks = tasks::read(args, &loaded, flags.limit)?;
     let Some((tokenizer, template)) = &loaded.words else {
@@ -90,16 +109,21 @@ pub fn run(args: &Args) -> Result<()> {
         min_tokens: flags.min_tokens,
         max_sequences: flags.sequences,
         prefill_tokens: args.micro_tokens,
-        kv_bytes: flags.kv_memory << 20,
+        kv_bytes: flags.kv_memory.saturating_mul(1 << 20),
         stop: flags.stop.clone(),
         seed: args.seed.seed,
     };
     let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "see --help for the flag's meaning");
     let mut engine = Engine::plan(&loaded.policy, Some(tokenizer), sampling, limits).map_err(bad)?;
-    engine.check_all(&requests).map_err(bad)?;
+    for (task, request) in tasks.iter().zip(&requests) {
+        let unfit =
+            |e: anyhow::Error| task.row.error(format!("{e:#}"), "change the flag, or leave the row out");
+        engine.check(request).map_err(|e| args.input.blame(unfit(e)))?;
+    }
     let mut out = args.output.create()?;
     let mut progress = Progress::new("completions", Some((requests.len() * flags.samples) as u64));
     signals::watch();
+    engine.ask_between_steps(stop_when_asked);
     let started = Instant::now();
     let (mut completions, mut tokens, mut truncated) = (0usize, 0usize, 0usize);
     engine.run(&requests, |i, group, now| {
@@ -115,10 +139,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         out.flush_group()?;
         progress.set(now.completions as u64);
-        if signals::stop_requested() {
-            return Err(r1_cli::stopped());
-        }
-        Ok(())
+        stop_when_asked()
     })?;
     progress.finish();
     out.finish()?;
@@ -135,7 +156,7 @@ pub fn run(args: &Args) -> Result<()> {
         prefilled_tokens: end.prefilled,
         peak_pages: end.peak_pages,
     };
-    args.metrics.open()?.write(&summary)?;
+    metrics.write(&summary)?;
     r1_cli::note(&format!(
         "{} completions of {} prompts, mean length {:.1} tokens, {:.1} % truncated, {:.0} tokens/s",
         summary.completions,
@@ -145,6 +166,11 @@ pub fn run(args: &Args) -> Result<()> {
         summary.tokens_per_second
     ));
     Ok(())
+}
+
+/// Ends the run after a signal: groups that are complete have been written.
+fn stop_when_asked() -> Result<()> {
+    if signals::stop_requested() { Err(r1_cli::stopped()) } else { Ok(()) }
 }
 
 /// The `rollout` section of one completion. The text is what the ids decode to without special tokens such as the

@@ -18,8 +18,11 @@ use clap::Parser;
 
 /// Sample groups of completions from a policy, or score given ones.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:\n  r1-rollout policy tasks.jsonl --samples 16 -o rollout.jsonl\n  \
-    r1-rollout reference rollout.jsonl --score reference | r1-reward | r1-advantage | r1-grpo policy -o policy")]
+#[command(
+    version,
+    after_help = "Examples:\n  r1-rollout policy tasks.jsonl --samples 16 -o rollout.jsonl\n  \
+    r1-rollout reference rollout.jsonl --score reference | r1-reward | r1-advantage | r1-grpo policy -o policy"
+)]
 pub struct Args {
     /// Policy directory
     policy: PathBuf,
@@ -30,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     draw: draw::Flags,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with_all = draw::FLAGS)]
     score: Option<String>,
     /// Prompt template: auto, r1-zero, chat, raw, or the path of a minijinja file
     #[arg(long, default_value = "auto")]

@@ -1,12 +1,14 @@
 //! Scoring: the log-probabilities of completions that are there, under this policy.
 
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::Result;
 use r1_cli::{Progress, signals};
 use r1_model::Packed;
 use r1_model::batch::Sequence;
 use r1_records::{Reader, Row, Scores};
+use serde::Serialize;
 
 use crate::{Args, tasks};
 
@@ -18,30 +20,43 @@ struct Waiting {
     inv_temperature: f32,
 }
 
+/// The run's numbers, for `--metrics` and the last line on stderr.
+#[derive(Default, Serialize)]
+struct Summary {
+    completions: usize,
+    tokens: usize,
+    mean_logprob: f64,
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
 /// Runs the mode: rows in order, as many together as the token budget allows.
 pub fn run(args: &Args, key: &str) -> Result<()> {
-    let taken = ["id", "prompt", "answer", "rollout", "judgement", "reward", "advantage"];
+    let taken = ["id", "prompt", "answer", "task", "language", "rollout", "judgement", "reward", "advantage"];
     if key.is_empty() || taken.contains(&key) {
         return Err(r1_cli::misuse(
             format!("--score {key} would overwrite another stage's column"),
             "use a key such as reference or teacher",
         ));
     }
+    let mut metrics = args.metrics.open()?;
     let loaded = tasks::load(args)?;
     let mut out = args.output.create()?;
     let mut progress = Progress::new("completions", None);
     signals::watch();
+    let started = Instant::now();
+    let mut summary = Summary::default();
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut tokens = 0;
     for row in Reader::new(args.input.open()?) {
         let row = row.map_err(|e| args.input.blame(e))?;
-        let next = prepare(row, &loaded).map_err(|e| match e.downcast::<r1_records::RecordError>() {
+        let next = prepare(row, key, &loaded).map_err(|e| match e.downcast::<r1_records::RecordError>() {
             Ok(e) => args.input.blame(e),
             Err(e) => e,
         })?;
         let size = next.prompt.len() + next.completion.len();
         if tokens > 0 && tokens + size > args.micro_tokens {
-            flush(args, key, &loaded, &mut waiting, &mut out, &mut progress)?;
+            flush(args, key, &loaded, &mut waiting, &mut out, &mut progress, &mut summary)?;
             tokens = 0;
         }
         tokens += size;
@@ -50,13 +65,24 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
             return Err(r1_cli::stopped());
         }
     }
-    flush(args, key, &loaded, &mut waiting, &mut out, &mut progress)?;
+    flush(args, key, &loaded, &mut waiting, &mut out, &mut progress, &mut summary)?;
     progress.finish();
-    out.finish()
+    out.finish()?;
+    summary.seconds = started.elapsed().as_secs_f64();
+    summary.tokens_per_second = summary.tokens as f64 / summary.seconds.max(1e-9);
+    summary.mean_logprob /= summary.tokens.max(1) as f64;
+    metrics.write(&summary)?;
+    r1_cli::note(&format!(
+        "{} completions scored, mean log-probability {:.4}, {:.0} tokens/s",
+        summary.completions, summary.mean_logprob, summary.tokens_per_second
+    ));
+    Ok(())
 }
 
 /// A row's token ids: as recorded, or from the text where none were recorded.
-fn prepare(row: Row, loaded: &tasks::Loaded) -> Result<Waiting> {
+fn prepare(row: Row, key: &str, loaded: &tasks::Loaded) -> Result<Waiting> {
+    // A column of the user's is not overwritten; earlier scores are.
+    row.scores(key)?;
     let rollout = row.rollout()?;
     let (prompt, completion) = match (rollout.prompt_ids, rollout.completion_ids, &loaded.words) {
         (Some(prompt), Some(completion), _) => (prompt, completion),
@@ -65,7 +91,11 @@ fn prepare(row: Row, loaded: &tasks::Loaded) -> Result<Waiting> {
             (prompt, template.completion_ids(&rollout.completion, tokenizer)?)
         }
         _ => {
-            let error = row.error_in("rollout", "no prompt_ids and completion_ids", "this policy has no tokenizer to make them");
+            let error = row.error_in(
+                "rollout",
+                "no prompt_ids and completion_ids",
+                "this policy has no tokenizer to make them",
+            );
             return Err(error.into());
         }
     };
@@ -81,10 +111,16 @@ fn prepare(row: Row, loaded: &tasks::Loaded) -> Result<Waiting> {
         None
     };
     if let Some(fact) = fact {
-        return Err(row.error_in("rollout", fact, "score with a policy that shares the sampler's tokenizer").into());
+        return Err(row
+            .error_in("rollout", fact, "score with a policy that shares the sampler's tokenizer")
+            .into());
     }
     let inv_temperature = match rollout.temperature {
+        Some(t) if !(t >= 0.0 && t.is_finite()) => {
+            return Err(row.error_in("rollout", format!("temperature {t}"), "sample the row again").into());
+        }
         Some(t) if t > 0.0 => 1.0 / t,
+        // Greedy completions are scored at temperature 1: at 0 every token has probability 0 or 1.
         _ => 1.0,
     };
     Ok(Waiting { row, prompt, completion, inv_temperature })
@@ -97,6 +133,7 @@ fn flush(
     waiting: &mut Vec<Waiting>,
     out: &mut r1_cli::Sink,
     progress: &mut Progress,
+    summary: &mut Summary,
 ) -> Result<()> {
     let sequences: Vec<Sequence> =
         waiting.iter().map(|w| Sequence { prompt: &w.prompt, completion: &w.completion }).collect();
@@ -111,7 +148,11 @@ fn flush(
     for mut w in waiting.drain(..) {
         let (own, rest) = left.split_at(w.completion.len());
         left = rest;
-        let scores = Scores { logprobs: own.to_vec(), policy: Some(loaded.hash.clone()), ..Scores::default() };
+        summary.completions += 1;
+        summary.tokens += own.len();
+        summary.mean_logprob += own.iter().map(|&x| f64::from(x)).sum::<f64>();
+        let scores =
+            Scores { logprobs: own.to_vec(), policy: Some(loaded.hash.clone()), ..Scores::default() };
         w.row.set(key, &scores).map_err(|e| args.input.blame(e))?;
         let written = writeln!(out, "{}", w.row.text());
         out.judge(written)?;

@@ -22,6 +22,9 @@ pub struct Loaded {
 /// Loads the policy that the arguments name.
 pub fn load(args: &Args) -> Result<Loaded> {
     let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)");
+    if args.micro_tokens == 0 {
+        return Err(r1_cli::misuse("--micro-tokens 0 computes nothing", "ask for at least one"));
+    }
     let precision = r1_model::network::precision_named(&args.dtype)?;
     let mut policy = Policy::load(&args.policy, LoadOptions::frozen(precision)).map_err(bad)?;
     let words = if args.policy.join("tokenizer.json").exists() {
@@ -73,11 +76,8 @@ pub fn read(args: &Args, loaded: &Loaded, limit: Option<usize>) -> Result<Vec<Ta
     };
     let mut tasks = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
-    for row in Reader::new(args.input.open()?) {
+    for row in Reader::new(args.input.open()?).take(limit.unwrap_or(usize::MAX)) {
         let mut row = row.map_err(|e| args.input.blame(e))?;
-        if limit.is_some_and(|n| tasks.len() >= n) {
-            break;
-        }
         let id = row.group_id().map_err(|e| args.input.blame(e))?;
         if let Some(first) = seen.insert(id.clone(), row.line()) {
             let error = row.error(
@@ -86,10 +86,12 @@ pub fn read(args: &Args, loaded: &Loaded, limit: Option<usize>) -> Result<Vec<Ta
             );
             return Err(args.input.blame(error));
         }
-        if !row.has("id") {
+        if row.id().map_err(|e| args.input.blame(e))?.is_none() {
             row.set("id", &id).map_err(|e| args.input.blame(e))?;
         }
-        let prompt_ids = prompt_ids(&row, tokenizer, template).map_err(|e| match e.downcast::<r1_records::RecordError>() {
+        let prompt_ids = prompt_ids(&row, tokenizer, template).map_err(|e| match e
+            .downcast::<r1_records::RecordError>()
+        {
             Ok(e) => args.input.blame(e),
             Err(e) => args.input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
         })?;

@@ -24,14 +24,13 @@ impl Drop for Scratch {
 
 fn fill(writer: &DirectoryWriter, text: &str) {
     fs::write(writer.path().join("config.json"), text).unwrap();
-    fs::create_dir(writer.path().join("inner")).unwrap();
-    fs::write(writer.path().join("inner/weights"), text.repeat(1000)).unwrap();
+    fs::write(writer.path().join("model.safetensors"), text.repeat(1000)).unwrap();
 }
 
 fn content(target: &Path) -> Option<String> {
     let text = fs::read_to_string(target.join("config.json")).ok()?;
     assert_eq!(
-        fs::read_to_string(target.join("inner/weights")).unwrap(),
+        fs::read_to_string(target.join("model.safetensors")).unwrap(),
         text.repeat(1000),
         "half a directory"
     );
@@ -99,7 +98,7 @@ fn a_directory_that_is_no_policy_is_not_replaced() {
     drop(DirectoryWriter::create(&target).unwrap());
     fs::write(target.join("chapter-1.tex"), "x").unwrap();
     let error = DirectoryWriter::create(&target).unwrap_err().to_string();
-    assert!(error.contains("holds files but no config.json"), "{error}");
+    assert!(error.contains("would lose chapter-1.tex"), "{error}");
     assert!(target.join("chapter-1.tex").exists());
 }
 

@@ -281,7 +281,9 @@ impl Policy {
                 self.rotate(&mut dk, self.config.kv_heads(), positions, true);
                 self.gqa_backward(index, &tape.extra, h, dq, dk, dv, dh, grads);
             }
-            AttentionIndex::Mla { .. } => self.mla_backward(index, &tape.extra, h, positions, dq, dk, dv, dh, grads),
+            AttentionIndex::Mla { .. } => {
+                self.mla_backward(index, &tape.extra, h, positions, dq, dk, dv, dh, grads)
+            }
         }
     }
 
@@ -331,7 +333,15 @@ impl Policy {
                 let mut dqn = Buffer::new(qn.len());
                 self.project_backward(&dq, qn, *b, None, &mut dqn, false, grads);
                 let mut dqa = Buffer::new(qa.len());
-                rmsnorm::backward(&dqn, qa, self.vector(*norm), q_rstd, &mut dqa, &mut grads.values[*norm], false);
+                rmsnorm::backward(
+                    &dqn,
+                    qa,
+                    self.vector(*norm),
+                    q_rstd,
+                    &mut dqa,
+                    &mut grads.values[*norm],
+                    false,
+                );
                 self.project_backward(&dqa, h, *a, None, dh, false, grads);
             }
             (QueryIndex::Full(w), _) => self.project_backward(&dq, h, *w, None, dh, false, grads),

@@ -19,15 +19,18 @@ impl Buffer {
     pub fn new(len: usize) -> Buffer {
         let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
         // Smallest that fits and is not wastefully large.
-        let fit = pool
-            .iter()
-            .enumerate()
-            .filter(|(_, v)| v.len() >= len && v.len() <= 2 * len + 4096)
-            .min_by_key(|(_, v)| v.len())
-            .map(|(i, _)| i);
+        let fit = smallest(&pool, |n| n >= len && n <= 2 * len + 4096);
         let store = match fit {
             Some(i) => pool.swap_remove(i),
-            None => vec![0.0; len],
+            None => {
+                // A run's batches grow and shrink: one that this buffer outgrew makes room for it, so that the pool
+                // stays as large as the largest batch.
+                if let Some(outgrown) = smallest(&pool, |n| n < len && 2 * n >= len) {
+                    pool.swap_remove(outgrown);
+                }
+                // Sizes in steps of an eighth fit more often.
+                vec![0.0; len.next_multiple_of((len / 8).next_power_of_two())]
+            }
         };
         Buffer { store, len }
     }
@@ -47,9 +50,10 @@ impl Buffer {
     }
 }
 
-/// Frees what the pool holds: called where a phase of another size begins.
-pub(crate) fn release() {
-    POOL.lock().unwrap_or_else(|e| e.into_inner()).clear();
+/// Index of the smallest pooled buffer whose length is acceptable.
+fn smallest(pool: &[Vec<f32>], acceptable: impl Fn(usize) -> bool) -> Option<usize> {
+    let fitting = pool.iter().enumerate().filter(|(_, v)| acceptable(v.len()));
+    fitting.min_by_key(|(_, v)| v.len()).map(|(i, _)| i)
 }
 
 impl Deref for Buffer {

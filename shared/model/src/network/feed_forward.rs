@@ -18,9 +18,17 @@ pub(super) struct MlpTape {
 }
 
 /// What the backward pass of a feed-forward block needs.
+#[expect(clippy::large_enum_variant, reason = "one value a layer and pass")]
 pub(super) enum FeedForwardTape {
     Dense(MlpTape),
-    Moe { routing: moe::Routing, plan: moe::Plan, gathered: Buffer, experts: MlpTape, y: Buffer, shared: Option<MlpTape> },
+    Moe {
+        routing: moe::Routing,
+        plan: moe::Plan,
+        gathered: Buffer,
+        experts: MlpTape,
+        y: Buffer,
+        shared: Option<MlpTape>,
+    },
 }
 
 impl FeedForwardTape {
@@ -196,9 +204,8 @@ impl Policy {
         // Experts' parameters follow each other in the canonical order: gate_up, down, gate_up, down, …
         let first = experts[0].gate_up;
         let mut slices = grads.values[first..first + 2 * experts.len()].iter_mut();
-        let dws: Vec<_> = (0..experts.len())
-            .filter_map(|_| Some(Mutex::new((slices.next()?, slices.next()?))))
-            .collect();
+        let dws: Vec<_> =
+            (0..experts.len()).filter_map(|_| Some(Mutex::new((slices.next()?, slices.next()?)))).collect();
         threads::parallel(experts.len(), |e| {
             let (a, b) = (plan.offsets[e], plan.offsets[e + 1]);
             if a == b {

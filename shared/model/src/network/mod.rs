@@ -4,7 +4,7 @@
 //! as they are needed, and with [`Recompute::Layers`] only the layers' inputs are kept.
 
 mod attention;
-pub(crate) mod buffer;
+mod buffer;
 mod feed_forward;
 mod layer;
 mod passes;
@@ -16,7 +16,7 @@ use r1_kernels::{Precision, linear, rope};
 
 pub use attention::Attend;
 pub use passes::{Recompute, Tape};
-pub use store::{CARRIED, LoadOptions, carry_files, precision_named};
+pub use store::{LoadOptions, precision_named};
 
 use crate::config::Config;
 use crate::parameters::{Index, Kind, Parameter};

@@ -3,7 +3,7 @@
 use r1_kernels::{embedding, head, linear, rmsnorm};
 
 use super::attention::Attend;
-use super::buffer::{self, Buffer};
+use super::buffer::Buffer;
 use super::layer::LayerTape;
 use super::{Gradients, Policy};
 use crate::batch::Packed;
@@ -59,7 +59,14 @@ impl Policy {
 
     /// Logits (before any temperature) of the chosen rows: [rows.len(), V] into `out`, which is resized.
     /// Used by sampling, with any [`Attend`]; the bits are those of a packed forward pass.
-    pub fn logits(&self, tokens: &[u32], positions: &[u32], mut attend: Attend, rows: &[u32], out: &mut Vec<f32>) {
+    pub fn logits(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        mut attend: Attend,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) {
         let x = self.hidden(tokens, positions, &mut attend);
         let gathered = self.gather(&x, rows);
         let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
@@ -144,10 +151,5 @@ impl Policy {
             self.layer_backward(layer, &tape, &x, &batch.positions, &batch.segments, &mut dx, grads);
         }
         embedding::backward(&dx, c, &batch.tokens, &mut grads.values[self.index.embedding]);
-    }
-
-    /// Gives back the memory of earlier passes' activations.
-    pub fn release_buffers() {
-        buffer::release();
     }
 }

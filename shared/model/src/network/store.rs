@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use r1_kernels::{Precision, linear, rope, supports};
 
 use super::Policy;
@@ -19,32 +19,6 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// keep f32 masters and pack for the backward pass too
     pub trainable: bool,
-}
-
-/// Files of a policy directory that travel with the weights unchanged.
-pub const CARRIED: [&str; 8] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-];
-
-/// Copies what belongs to a policy besides weights and training state.
-///
-/// # Errors
-/// When a file cannot be read or written; the message names it.
-pub fn carry_files(from: &Path, to: &Path) -> Result<()> {
-    for name in CARRIED {
-        let file = from.join(name);
-        if file.exists() {
-            std::fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// The precision that `--dtype` names: `auto` (`None`), `f32` or `bf16`.
@@ -141,7 +115,13 @@ impl Policy {
                 // The router decides in f32: a rounded score can flip which expert a token takes.
                 let router = parameter.pieces[0].name.ends_with(".mlp.gate.weight");
                 let precision = if router { Precision::F32 } else { precision };
-                linear::Weight::pack(&value, parameter.rows(), parameter.columns(), precision, options.trainable)
+                linear::Weight::pack(
+                    &value,
+                    parameter.rows(),
+                    parameter.columns(),
+                    precision,
+                    options.trainable,
+                )
             }));
             if options.trainable || parameter.kind != Kind::Matrix {
                 parameter.value = value;
@@ -173,6 +153,11 @@ impl Policy {
             .iter()
             .flat_map(|p| p.pieces.iter().map(|s| (s.name.clone(), s.shape.clone(), &p.value[s.range()])))
             .collect();
-        checkpoint::save_tensors(&dir.join("model.safetensors"), &tensors, dtype, &[("format", "pt".to_string())])
+        checkpoint::save_tensors(
+            &dir.join("model.safetensors"),
+            &tensors,
+            dtype,
+            &[("format", "pt".to_string())],
+        )
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Defaults, Flags};
 use crate::checkpoint::{self, Start, State, Status};
 use crate::corpus::{Corpus, order};
-use crate::flags::load_policy;
+use crate::flags::{load_optimizer, load_policy};
 use crate::optimizer::AdamW;
 use crate::refusal;
 use crate::schedule::Schedule;
@@ -74,7 +74,7 @@ impl Run<'_> {
         let (policy, optimizer, state) = match &self.start {
             Start::Resume(state) => {
                 let policy = load_policy(self.out, self.precision)?;
-                let optimizer = AdamW::load(&policy, self.out, hyper)?;
+                let optimizer = load_optimizer(&policy, self.out, hyper)?;
                 (policy, optimizer, state.clone())
             }
             _ => {
