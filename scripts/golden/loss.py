@@ -2,11 +2,12 @@
 
     python scripts/golden/loss.py [OUT]        # OUT defaults to tests/golden
 
-Policy losses come from TRL's own `GRPOTrainer._compute_loss`, run on a stand-in for the trainer: it hands over our table of
+Policy losses come from TRL's own `GRPOTrainer._compute_loss` (GMPO's from `GMPOTrainer`), run on a stand-in for the trainer: it hands over our table of
 logprobs where the trainer would run a model, and holds the few settings that the method reads. Everything is f64, and
 d loss / d logprob is torch's autograd. Each case is computed a second time from the published formula (`formula` below)
-and refused where the two differ. Advantages are computed inside a long method of TRL that cannot be called alone, and verl
-is not installed: those are written out here in torch.
+and refused where the two differ. Losses that only verl has (dual clip, clip-cov, kl-cov, GSPO-token, GPG, DPPO) and verl's CISPO are
+written out in torch from the formulas of its `core_algos.py` (`by_verl`), with autograd. Advantages are computed inside a long
+method of TRL that cannot be called alone, and verl is not installed: those are written out here in torch.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 import torch
 import transformers
 import trl
+from trl.experimental.gmpo.gmpo_trainer import GMPOTrainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import nanstd
 
@@ -48,7 +50,9 @@ def dump(path, value, rows=()):
 LENGTHS = (7, 3, 12, 1, 5, 9, 4, 6)
 DEFAULTS = dict(loss="grpo", level="token", clip_low=0.2, clip_high=0.2, delta=None, kl_beta=0.0, kl_times_ratio=False,
                 cap=None, generation_limit=None, normalizer=None, off_policy_threshold=None, importance=None, old=True,
-                sapo_temperature_positive=1.0, sapo_temperature_negative=1.05, vespo=None)
+                sapo_temperature_positive=1.0, sapo_temperature_negative=1.05, vespo=None, correction=None, correction_min=None,
+                correction_max=3.0, sampled=False, top_entropy=None, entropy_coefficient=None)
+VESPO = dict(k_positive=2.0, lambda_positive=3.0, k_negative=3.0, lambda_negative=2.0)
 
 # name, batch, what differs from DEFAULTS. `normalizer` is the number of tokens that a token mean divides by when the batch
 # is one micro-batch of a larger one. `importance` names the column of weights on the surrogate (not on the KL term).
@@ -80,13 +84,54 @@ CASES = [
     ("cispo-tight-kl", "ragged", dict(loss="cispo", cap=1.2, kl_beta=0.04)),
     ("luspo", "ragged", dict(loss="luspo", level="sequence", clip_low=0.05, clip_high=0.08)),
     ("sapo", "ragged", dict(loss="sapo")),
-    ("vespo", "ragged", dict(loss="vespo", vespo=dict(k_positive=2.0, lambda_positive=3.0, k_negative=3.0, lambda_negative=2.0))),
+    ("vespo", "ragged", dict(loss="vespo", vespo=VESPO)),
+    ("grpo-tis-token", "ragged", dict(correction="tis-token", correction_max=1.3, kl_beta=0.04)),
+    ("grpo-tis-token-both", "ragged", dict(correction="tis-token", correction_min=0.8, correction_max=1.3)),
+    ("dapo-mis-token", "ragged", dict(loss="dapo", clip_high=0.28, correction="mis-token", correction_min=0.7, correction_max=1.5)),
+    ("dapo-tis-sequence", "ragged", dict(loss="dapo", clip_high=0.28, correction="tis-sequence", correction_max=1.1)),
+    ("dapo-mis-sequence", "truncated", dict(loss="dapo", clip_high=0.28, correction="mis-sequence", correction_min=0.5, correction_max=1.6)),
+    ("gspo-tis-token", "ragged", dict(level="sequence", clip_low=0.05, clip_high=0.08, correction="tis-token", correction_max=1.3)),
+    ("dapo-off-policy-sampled", "ragged", dict(loss="dapo", off_policy_threshold=0.02, sampled=True)),
+    ("dapo-top-entropy", "ragged", dict(loss="dapo", top_entropy=0.2, kl_beta=0.04)),
+    ("grpo-top-entropy-truncated", "truncated", dict(top_entropy=0.5)),
+    ("gspo-top-entropy", "ragged", dict(level="sequence", clip_low=0.05, clip_high=0.08, top_entropy=0.3)),
+    ("grpo-entropy-bonus", "truncated", dict(entropy_coefficient=0.01)),
+    ("dapo-entropy-bonus-top", "ragged", dict(loss="dapo", entropy_coefficient=0.02, top_entropy=0.4)),
+    ("sapo-kl", "ragged", dict(loss="sapo", sapo_temperature_positive=1.5, sapo_temperature_negative=2.0, kl_beta=0.04)),
+    ("sapo-sequence", "ragged", dict(loss="sapo", level="sequence")),
+    ("cispo-sequence", "ragged", dict(loss="cispo", level="sequence", cap=1.1)),
+    ("vespo-tis-token", "ragged", dict(loss="vespo", vespo=VESPO, correction="tis-token", correction_max=1.3)),
+    ("vespo-mis-token", "truncated", dict(loss="vespo", vespo=VESPO, correction="mis-token", correction_min=0.5, correction_max=1.6)),
+    ("luspo-token", "ragged", dict(loss="luspo", clip_high=0.28)),
+    ("gspo-kl-unbiased", "ragged", dict(level="sequence", clip_low=0.05, clip_high=0.08, kl_beta=0.04, kl_times_ratio=True)),
+    ("gmpo", "ragged", dict(loss="gmpo", clip_low=0.4, clip_high=0.4)),
+    ("gmpo-kl", "ragged", dict(loss="gmpo", clip_low=0.2, clip_high=0.3, kl_beta=0.04)),
+]
+
+# Losses of verl: name, batch, options. `aggregate` is its loss_agg_mode; all rows with a token count (verl leaves a fully masked
+# sequence out of the count of sequences, so its sequence means are written for `ragged` only).
+VERL_CASES = [
+    ("verl-dual-clip", "ragged", dict(loss="dual-clip", clip_high=0.28, dual_clip=1.5, aggregate="token-mean")),
+    ("verl-dual-clip-truncated", "truncated", dict(loss="dual-clip", dual_clip=3.0, aggregate="token-mean")),
+    ("verl-dual-clip-sequence-mean", "ragged", dict(loss="dual-clip", dual_clip=1.2, aggregate="seq-mean-token-mean")),
+    ("verl-dual-clip-sequence-sum", "ragged", dict(loss="dual-clip", dual_clip=1.2, aggregate="seq-mean-token-sum")),
+    ("verl-dual-clip-constant", "ragged", dict(loss="dual-clip", dual_clip=1.2, aggregate="seq-mean-token-sum-norm", generation_limit=16)),
+    ("verl-clip-cov", "ragged", dict(loss="clip-cov", clip_high=0.28, share=0.5, low=0.3, high=1.2, aggregate="token-mean")),
+    ("verl-clip-cov-none", "ragged", dict(loss="clip-cov", clip_high=0.28, share=0.5, low=8.0, high=9.0, aggregate="token-mean")),
+    ("verl-kl-cov", "ragged", dict(loss="kl-cov", share=0.2, kl=1.0, aggregate="token-mean")),
+    ("verl-kl-cov-one", "truncated", dict(loss="kl-cov", share=2e-4, kl=0.5, aggregate="token-mean")),
+    ("verl-gspo-token", "ragged", dict(loss="gspo-token", clip_low=0.05, clip_high=0.08, aggregate="seq-mean-token-mean")),
+    ("verl-gpg", "truncated", dict(loss="reinforce", aggregate="token-mean")),
+    ("verl-cispo", "ragged", dict(loss="cispo", clip_low=0.3, cap=1.28, aggregate="token-mean")),
+    ("verl-dppo", "ragged", dict(loss="dppo", clip_low=0.1, clip_high=0.1, cap=1.6, aggregate="token-mean")),
+    ("verl-dppo-kl", "ragged", dict(loss="dppo-kl", clip_low=0.02, clip_high=0.03, cap=20.0, aggregate="token-mean")),
 ]
 
 
 def batches():
     """Ragged sequences; `truncated` is the same with two completions masked away, as for those cut at the length limit."""
     draw = torch.Generator().manual_seed(21)
+    later = torch.Generator().manual_seed(22)  # columns that came later: the first ones keep their numbers
     advantages = [1.3, -0.7, 0.4, -1.0, 0.9, -1.4, 0.0, 0.5]
     rows = []
     for n, advantage in zip(LENGTHS, advantages):
@@ -100,6 +145,9 @@ def batches():
             sequence_weight=(0.5 + torch.rand(1, generator=draw)).item(),
             mask=[1] * n,
         ))
+        old = torch.tensor(rows[-1]["old_logprobs"])
+        rows[-1]["sampled_logprobs"] = (old + 0.3 * torch.randn(n, generator=later)).clamp(max=-1e-3).tolist()
+        rows[-1]["entropy"] = (2.5 * torch.rand(n, generator=later)).tolist()
     cut = [dict(row, mask=[0] * len(row["mask"]) if index in (2, 5) else row["mask"]) for index, row in enumerate(rows)]
     return dict(ragged=rows, truncated=cut)
 
@@ -112,6 +160,7 @@ def pad(rows, key, fill=0.0):
 def by_trl(rows, o):
     """TRL's own method; returns the loss, its gradient, and the means that TRL logs."""
     logprobs, mask = pad(rows, "logprobs").requires_grad_(), pad(rows, "mask")
+    entropies = pad(rows, "entropy").requires_grad_()
     tokens = torch.zeros(len(rows), max(LENGTHS), dtype=torch.long)
     inputs = dict(prompt_ids=tokens[:, :1], prompt_mask=tokens[:, :1] + 1, completion_ids=tokens, completion_mask=mask,
                   advantages=torch.tensor([row["advantage"] for row in rows]), ref_per_token_logps=pad(rows, "reference_logprobs"),
@@ -122,35 +171,59 @@ def by_trl(rows, o):
         inputs["importance_sampling_ratio"] = pad(rows, "token_weight", 1.0)
     elif o["importance"] == "sequence_weight":
         inputs["importance_sampling_ratio"] = torch.tensor([[row["sequence_weight"]] for row in rows])
+    if o["correction"]:
+        inputs["importance_sampling_ratio"] = corrections(pad(rows, "old_logprobs"), pad(rows, "sampled_logprobs"), mask, o)
+    if o["sampled"]:
+        inputs["sampling_per_token_logps"] = pad(rows, "sampled_logprobs")
     metrics = defaultdict(list)
     vespo = o["vespo"] or {}
     trainer = SimpleNamespace(
-        _get_per_token_logps_and_entropies=lambda *args, **settings: (logprobs, torch.zeros_like(logprobs), None),
+        _get_per_token_logps_and_entropies=lambda *args, **settings: (logprobs, entropies, None),
+        get_high_entropy_mask=lambda *args: GRPOTrainer.get_high_entropy_mask(trainer, *args),
         get_off_policy_mask=GRPOTrainer.get_off_policy_mask, get_gamma_weights=GRPOTrainer.get_gamma_weights,
-        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=o["off_policy_threshold"],
+        aux_loss_enabled=False, top_entropy_quantile=o["top_entropy"] or 1.0, off_policy_mask_threshold=o["off_policy_threshold"],
         importance_sampling_level=o["level"], beta=o["kl_beta"], loss_type=o["loss"],
         epsilon_low=o["clip_low"], epsilon_high=o["cap"] if o["loss"] == "cispo" else o["clip_high"],
-        use_vllm=o["importance"] is not None, vllm_importance_sampling_correction=True,
+        use_vllm=o["importance"] is not None or o["correction"] is not None, vllm_importance_sampling_correction=True,
         model=SimpleNamespace(training=True), current_gradient_accumulation_steps=1, max_completion_length=o["generation_limit"],
-        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x),
-        _entropy_bonus_enabled=False, _metrics=dict(train=metrics),
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x,
+                                    pad_across_processes=lambda x, dim, pad_index: x, sync_gradients=True),
+        _entropy_bonus_enabled=o["entropy_coefficient"] is not None, entropy_coef=o["entropy_coefficient"], use_adaptive_entropy=False,
+        _metrics=dict(train=metrics),
         args=SimpleNamespace(use_bias_correction_kl=o["kl_times_ratio"], delta=o["delta"], steps_per_generation=1,
                              sapo_temperature_pos=o["sapo_temperature_positive"], sapo_temperature_neg=o["sapo_temperature_negative"],
                              vespo_k_pos=vespo.get("k_positive"), vespo_lambda_pos=vespo.get("lambda_positive"),
                              vespo_k_neg=vespo.get("k_negative"), vespo_lambda_neg=vespo.get("lambda_negative")),
     )
-    loss = GRPOTrainer._compute_loss(trainer, None, inputs)
+    loss = (GMPOTrainer if o["loss"] == "gmpo" else GRPOTrainer)._compute_loss(trainer, None, inputs)
     loss.backward()
     names = {"kl": "kl", "clip_ratio/low_mean": "clip_fraction_low", "clip_ratio/high_mean": "clip_fraction_high",
              "clip_ratio/region_mean": "clip_fraction", "cispo_clip_ratio": "clip_fraction"}
     logged = {ours: metrics[theirs][0] for theirs, ours in names.items() if theirs in metrics}
-    return loss.item(), logprobs.grad, logged
+    return loss.item(), logprobs.grad, logged, entropies.grad
+
+
+def corrections(old, sampled, mask, o):
+    """TRL's four modes of weights for a foreign sampler (its `_generate_and_score_completions`, which cannot be called alone)."""
+    gap = (old - sampled) * mask
+    ratio = (gap.sum(-1, keepdim=True) if o["correction"].endswith("sequence") else gap).exp()
+    low, high = o["correction_min"], o["correction_max"]
+    if o["correction"].startswith("tis"):
+        return ratio.clamp(min=low, max=high)
+    return torch.where((ratio < (-math.inf if low is None else low)) | (ratio > high), torch.zeros(()), ratio)
 
 
 def formula(rows, o):
     """The same from the formulas of the papers, one sequence after the other, without padding."""
     total_tokens = sum(sum(row["mask"]) for row in rows)
     loss, leaves = torch.zeros(()), []
+    edge, acting = -math.inf, total_tokens
+    if o["top_entropy"]:
+        live = sorted(h for row in rows for h, m in zip(row["entropy"], row["mask"]) if m)
+        at = (1 - o["top_entropy"]) * (len(live) - 1)
+        below = math.floor(at)
+        edge = live[below] + (at - below) * (live[min(below + 1, len(live) - 1)] - live[below])
+        acting = sum(h >= edge for h in live)
     for row in rows:
         logp = torch.tensor(row["logprobs"], requires_grad=True)
         leaves.append(logp)
@@ -166,9 +239,16 @@ def formula(rows, o):
         elif o["loss"] == "sapo":
             t = o["sapo_temperature_positive"] if advantage > 0 else o["sapo_temperature_negative"]
             term = torch.sigmoid(t * (ratio - 1)) * 4 / t * advantage
+        elif o["loss"] == "gmpo":
+            sign = 1.0 if advantage > 0 else -1.0  # the clip is one-sided: towards the better side for A > 0, else the worse
+            kept = sign * torch.minimum(sign * log_ratio, sign * log_ratio.clamp(-o["clip_low"], o["clip_high"]))
+            term = (((kept * mask).sum() / n).exp() * advantage).expand_as(logp)
         elif o["loss"] == "vespo":
             v, sign = o["vespo"], "positive" if advantage >= 0 else "negative"
             log_w = (log_ratio.detach() * mask).sum()
+            if o["correction"]:
+                weight = corrections(old, torch.tensor(row["sampled_logprobs"]), mask, o)
+                log_w = (log_w + weight.log().clamp(math.log(1e-8), 20.0).sum()).clamp(math.log(1e-8), 20.0)
             k, rate = v[f"k_{sign}"], v[f"lambda_{sign}"]
             term = (rate + k * log_w - rate * log_w.exp()).exp() * advantage * logp
         elif o["delta"] is not None and advantage < 0:  # the dual clip: a bad action's loss is bounded by delta
@@ -177,8 +257,14 @@ def formula(rows, o):
         else:
             term = torch.minimum(ratio * advantage, ratio.clamp(1 - o["clip_low"], 1 + o["clip_high"]) * advantage)
         if o["off_policy_threshold"] is not None and advantage < 0:
-            gap = ((torch.tensor(row["old_logprobs"]) - logp.detach()) * mask).sum() / n
+            sampler = torch.tensor(row["sampled_logprobs" if o["sampled"] else "old_logprobs"])
+            gap = ((sampler - logp.detach()) * mask).sum() / n
             term = term * (gap <= o["off_policy_threshold"])
+        if o["top_entropy"]:
+            term = term * (torch.tensor(row["entropy"]) >= edge)
+        if o["correction"] and o["loss"] != "vespo":
+            weight = corrections(old[None], torch.tensor(row["sampled_logprobs"])[None], mask[None], o)[0]
+            term = term * weight
         if o["importance"]:
             term = term * torch.tensor(row[o["importance"]])
         if o["kl_beta"]:
@@ -186,7 +272,10 @@ def formula(rows, o):
             k3 = rho.exp() - rho - 1
             term = term - o["kl_beta"] * (k3 * ratio if o["kl_times_ratio"] else k3)
         total = -(term * mask).sum()
-        if o["loss"] in ("grpo", "sapo"):
+        if o["entropy_coefficient"]:
+            bonus = (torch.tensor(row["entropy"]) * mask)[torch.tensor(row["entropy"]) >= edge].sum() / acting
+            loss = loss - o["entropy_coefficient"] * bonus
+        if o["loss"] in ("grpo", "sapo", "gmpo"):
             loss = loss + total / n / len(rows)
         elif o["loss"] in ("bnpo", "dapo", "cispo", "vespo"):
             loss = loss + total / (o["normalizer"] or total_tokens)
@@ -198,12 +287,59 @@ def formula(rows, o):
     return loss.item(), [leaf.grad for leaf in leaves]
 
 
+def by_verl(rows, o):
+    """verl's losses from their formulas; log-ratios are never near the ±20 at which it clamps them."""
+    logp, old, mask = pad(rows, "logprobs").requires_grad_(), pad(rows, "old_logprobs"), pad(rows, "mask")
+    a = torch.tensor([[row["advantage"]] for row in rows]).expand_as(mask)
+    live, gap, fixed = mask > 0, logp - old, logp.detach()
+    ratio = gap.exp()
+    low, high = 1 - o["clip_low"], 1 + o["clip_high"]
+    clipped = torch.maximum(-a * ratio, -a * ratio.clamp(low, high))
+    count = mask.sum()
+    covariance = ((a - (a * mask).sum() / count) * (fixed - (fixed * mask).sum() / count)).detach()
+    if o["loss"] == "dual-clip":
+        loss = torch.where(a < 0, torch.minimum(clipped, -a * o["dual_clip"]), clipped)
+    elif o["loss"] == "clip-cov":
+        chosen = live & (covariance > o["low"]) & (covariance < o["high"]) & ~(-a * ratio.clamp(low, high) > -a * ratio)
+        assert chosen.sum() <= max(int(o["share"] * count), 1), "verl draws among more; then no number is the right one"
+        assert (o["low"] > 5) == (chosen.sum() == 0)
+        loss = clipped * ~chosen
+    elif o["loss"] == "kl-cov":
+        top = torch.topk(covariance[live], max(1, int(count * o["share"]))).values.min()
+        loss = -a * ratio + o["kl"] * gap.abs() * (live & (covariance >= top))
+    elif o["loss"] == "gspo-token":
+        mean = (gap.detach() * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+        s = (mean + logp - fixed).exp()
+        loss = torch.maximum(-a * s, -a * s.clamp(low, high))
+    elif o["loss"] == "reinforce":
+        loss = -a * logp
+    elif o["loss"] == "cispo":
+        loss = -ratio.detach().clamp(low, o["cap"]) * a * logp
+    else:
+        p, p_old = fixed.exp(), old.exp()
+        if o["loss"] == "dppo":
+            keeps = torch.where(a > 0, p - p_old <= o["clip_high"], p - p_old >= -o["clip_low"])
+        else:
+            divergence = p_old * (old - fixed) + (1 - p_old) * ((1 - p_old + 1e-8) / (1 - p + 1e-8)).log()
+            keeps = torch.where(a > 0, (divergence <= o["clip_high"]) | (p <= p_old), (divergence <= o["clip_low"]) | (p >= p_old))
+        assert 0 < (keeps & live).sum() < count
+        loss = -a * ratio.detach().clamp(max=o["cap"]) * logp * keeps
+    rows_alive = (mask.sum(-1) > 0).sum()
+    sums = (loss * mask).sum(-1)
+    loss = {"token-mean": lambda: sums.sum() / count,
+            "seq-mean-token-mean": lambda: (sums / mask.sum(-1).clamp(min=1)).sum() / rows_alive,
+            "seq-mean-token-sum": lambda: sums.sum() / rows_alive,
+            "seq-mean-token-sum-norm": lambda: sums.sum() / rows_alive / o["generation_limit"]}[o["aggregate"]]()
+    loss.backward()
+    return loss.item(), logp.grad
+
+
 def losses(out):
     tables = batches()
     cases = []
     for name, batch, options in CASES:
         rows, o = tables[batch], {**DEFAULTS, **options}
-        loss, grad, logged = by_trl(rows, o)
+        loss, grad, logged, entropy_grad = by_trl(rows, o)
         check, check_grads = formula(rows, o)
         grads = [grad[i, :n] for i, n in enumerate(LENGTHS)]
         assert math.isclose(loss, check, rel_tol=1e-12, abs_tol=1e-14), (name, loss, check)
@@ -218,6 +354,15 @@ def losses(out):
                 assert edge is None or (ratio - edge).abs().min() > 1e-6, (name, edge)
         changed = {key: value for key, value in o.items() if value is not None}
         cases.append(dict(name=name, batch=batch, options=changed, loss=loss, metrics=logged, dlogprobs=[g.tolist() for g in grads]))
+        if o["entropy_coefficient"]:
+            cases[-1]["dentropy"] = [entropy_grad[i, :n].tolist() for i, n in enumerate(LENGTHS)]
+    verl_cases = []
+    for name, batch, options in VERL_CASES:
+        rows, o = tables[batch], {**DEFAULTS, **options}
+        loss, grad = by_verl(rows, o)
+        changed = {key: value for key, value in o.items() if key in (*options, "clip_low", "clip_high")}
+        verl_cases.append(dict(name=name, batch=batch, options=changed, loss=loss, dlogprobs=[grad[i, :n].tolist() for i, n in enumerate(LENGTHS)]))
+    dump(out / "losses" / "verl.json", dict(recipe=VERSIONS, source="formulas of verl's core_algos.py, in torch", cases=verl_cases), ("cases",))
 
     dump(out / "losses" / "batches.json", dict(recipe=VERSIONS, ragged=tables["ragged"], truncated=tables["truncated"]), ("ragged", "truncated"))
     dump(out / "losses" / "cases.json", dict(recipe=VERSIONS, source="TRL's GRPOTrainer._compute_loss, checked against the formulas", cases=cases), ("cases",))
@@ -226,7 +371,11 @@ def losses(out):
     logp = torch.tensor(tables["ragged"][2]["logprobs"])
     reference = torch.tensor(tables["ragged"][2]["reference_logprobs"])
     estimators = {}
-    for name, rule in dict(k1=lambda d: d, k2=lambda d: 0.5 * d * d, k3=lambda d: torch.exp(-d) + d - 1).items():
+    k2 = lambda d: 0.5 * d * d
+    k3 = lambda d: torch.exp(-d) + d - 1
+    through = lambda value: lambda d: k2(d) - k2(d).detach() + value(d).detach()  # verl's `+`: this value, k2's gradient
+    rules = {"k1": lambda d: d, "k2": k2, "k3": k3, "abs": torch.abs, "k1+": through(lambda d: d), "k3+": through(k3)}
+    for name, rule in rules.items():
         leaf = logp.clone().requires_grad_()
         value = rule(leaf - reference)
         value.sum().backward()
@@ -273,6 +422,32 @@ def advantages(out):
     def rloo(r):  # verl: a group of one keeps its reward
         return r if len(r) == 1 else (r - r.mean()) * len(r) / (len(r) - 1)
 
+    lengths = [[3 + (5 * i + 7 * g) % 11 for i in range(len(row))] for g, row in enumerate(uneven)]
+
+    def opo(r, n):
+        n = torch.tensor(n, dtype=torch.float64)
+        return r if len(r) == 1 else r - (n * r).sum() / n.sum()
+
+    def passk(r):
+        best = torch.topk(r, 2)
+        a = torch.zeros_like(r)
+        a[best.indices[0]] = (best.values[0] - best.values[1]) / (r.std() + 1e-6)
+        return a
+
+    def whitened(rows):  # verl: every token of a sequence carries its advantage
+        tokens = torch.cat([torch.tensor(a).repeat(n) for row, own in zip(rows, lengths) for a, n in zip(row, own)])
+        return [[(a - tokens.mean().item()) / math.sqrt(tokens.var().item() + 1e-8) for a in row] for row in rows]
+
+    def gdpo(parts, weights):  # TRL's normalize_then_sum
+        r = torch.tensor([[[math.nan if x is None else x for x in part] for part in group] for group in parts])  # group, row, part
+        spread = nanstd(r, dim=1, keepdim=True)
+        total = ((r - torch.nanmean(r, dim=1, keepdim=True)) / (spread + 1e-4) * torch.tensor(weights)).nansum(-1)
+        total[r.isnan().all(-1)] = math.nan
+        return torch.nan_to_num((total - torch.nanmean(total)) / (nanstd(total.flatten()) + 1e-4), nan=0.0).tolist()
+
+    judged = [[[1, 0.5], [0, 1], [0, 0], [1, 1]], [[1, 0.25], [1, 0.5], [1, 0.75], [1, None]], [[0, 1], [None, 1], [None, None], [1, 0]]]
+    positive = [[0.0, 1.0, 1.0, 0.0], [0.25, 1.0, 0.5], [1.0] * 3, [0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+
     def population(r):
         return (r - r.mean()) / (r.std(correction=0) + 1e-4)
 
@@ -287,6 +462,12 @@ def advantages(out):
         dict(rule="verl-grpo", scale="none", rewards=uneven, advantages=each(uneven, verl_none)),
         dict(rule="rloo", rewards=uneven, advantages=each(uneven, rloo)),
         dict(rule="population", scale="group", std="population", epsilon=1e-4, rewards=groups, advantages=each(groups, population)),
+        dict(rule="opo", rewards=uneven, lengths=lengths, advantages=[opo(torch.tensor(r), n).tolist() for r, n in zip(uneven, lengths)]),
+        dict(rule="passk", std="sample", epsilon=1e-6, rewards=groups, advantages=each(groups, passk)),
+        dict(rule="maxrl", rewards=positive, advantages=each(positive, lambda r: (r - r.mean()) / r.mean() if r.any() else r)),
+        dict(rule="reinforce++", rewards=uneven, lengths=lengths, advantages=whitened(uneven)),
+        dict(rule="reinforce++-baseline", rewards=uneven, lengths=lengths, advantages=whitened(each(uneven, verl_none))),
+        dict(rule="gdpo", weights=[1.0, 0.5], parts=judged, advantages=gdpo(judged, [1.0, 0.5])),
     ]
     # RLOO said directly: the reward minus the mean of the others.
     for case in cases:

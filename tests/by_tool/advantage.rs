@@ -238,8 +238,89 @@ fn manners_of_the_command_line() {
     }
     let lines = rows(&std::fs::read_to_string(&metrics).unwrap());
     assert_eq!(
-        (lines.len(), lines[1]["groups"].as_u64(), lines[1]["zero_std_share"].as_f64()),
+        (lines.len(), lines[1]["groups"].as_u64(), lines[1]["frac_reward_zero_std"].as_f64()),
         (2, Some(1), Some(0.0))
     );
-    assert!((lines[0]["reward_mean"].as_f64().unwrap() - 0.575).abs() < 1e-12);
+    assert!((lines[0]["reward"].as_f64().unwrap() - 0.575).abs() < 1e-12);
+}
+
+/// A group with parts of the reward, completion lengths and the log-probabilities of two policies.
+fn rich(id: &str, rows: &[(f64, Option<f64>, usize, f64)]) -> String {
+    let row = |(sample, (accuracy, format, tokens, gap)): (usize, &(f64, Option<f64>, usize, f64))| {
+        let list = |x: f64| format!("[{}]", vec![format!("{x:?}"); *tokens].join(","));
+        let part = format.map_or(String::new(), |f| format!(",\"format\":{f:?}"));
+        format!(
+            "{{\"id\":\"{id}\",\"prompt\":\"{id}?\",\"rollout\":{{\"sample\":{sample},\"completion\":\"\",\
+             \"completion_ids\":{},\"logprobs\":{}}},\"reference\":{{\"logprobs\":{}}},\
+             \"reward\":{{\"total\":{accuracy:?},\"accuracy\":{accuracy:?}{part}}}}}\n",
+            list(1.0).replace(".0", ""),
+            list(-1.0),
+            list(-1.0 - gap)
+        )
+    };
+    rows.iter().enumerate().map(row).collect()
+}
+
+#[test]
+fn every_preset_is_reached_from_the_command_line() {
+    let rows = rich("a", &[(1.0, Some(0.5), 2, 0.0), (0.0, Some(1.0), 6, 0.0)])
+        + &rich("b", &[(1.0, None, 1, 0.0), (0.0, Some(0.0), 1, 0.0)]);
+    let sample = 0.5f64.sqrt() + 1e-4;
+    close(&advantages(&["--preset", "opo"], &rows), &[0.75, -0.25, 0.5, -0.5]);
+    close(&advantages(&["--preset", "maxrl"], &rows), &[1.0, -1.0, 1.0, -1.0]);
+    close(&advantages(&["--preset", "rloo"], &rows), &[1.0, -1.0, 1.0, -1.0]);
+    let lead = 1.0 / (0.5f64.sqrt() + 1e-6);
+    close(&advantages(&["--preset", "passk"], &rows), &[lead, 0.0, lead, 0.0]);
+    // Accuracy ±a in both groups; format −f, f in the first and nothing in the second: mean 0.
+    let (a, f) = (0.5 / sample, 0.25 / ((0.125f64).sqrt() + 1e-4));
+    let sums = [a - f, f - a, a, -a];
+    let deviation = (sums.iter().map(|x| x * x).sum::<f64>() / 3.0).sqrt() + 1e-4;
+    let gdpo = ["--preset", "gdpo", "--part", "accuracy=1", "--part", "format=1"];
+    close(&advantages(&gdpo, &rows), &sums.map(|x| x / deviation));
+    // Ten tokens, three of them rewarded: mean 0.3, sample variance (3 · 0.49 + 7 · 0.09) / 9.
+    let whitened = |r: f64| (r - 0.3) / ((3.0f64 * 0.49 + 7.0 * 0.09) / 9.0 + 1e-8).sqrt();
+    let expected = [whitened(1.0), whitened(0.0), whitened(1.0), whitened(0.0)];
+    close(&advantages(&["--preset", "reinforce++"], &rows), &expected);
+    let batch = (1.0f64 / 3.0).sqrt() + 1e-4;
+    close(
+        &advantages(&["--preset", "trl", "--scale", "batch"], &rows),
+        &[0.5, -0.5, 0.5, -0.5].map(|x| x / batch),
+    );
+    let short = group("a", &["0", "1"]);
+    run("r1-advantage", &["--preset", "opo"], &short).refused(2, &["stdin:1", "completion_ids"]);
+    let negative = group("a", &["0", "-1"]);
+    run("r1-advantage", &["--preset", "maxrl"], &negative).refused(2, &["stdin:2", "negative"]);
+    run("r1-advantage", &["--preset", "gdpo"], &rows).refused(2, &["--part"]);
+}
+
+#[test]
+fn groups_outside_the_band_or_of_the_wrong_size_are_told_apart() {
+    let never = rich("never", &[(0.0, Some(1.0), 1, 0.0), (0.0, Some(0.0), 1, 0.0)]);
+    let sometimes = rich("sometimes", &[(1.0, None, 1, 0.0), (0.0, None, 3, 0.0)]);
+    let unknown = group("unknown", &["0", "1"]);
+    let all = never + &sometimes + &unknown;
+    let banded = run("r1-advantage", &["--pass-rate", "0.01..0.99", "--need", "1"], &all);
+    assert!(
+        banded.stderr.contains("left out 2") && banded.stderr.contains("tokens 1.5 (1 to 3)"),
+        "{}",
+        banded.stderr
+    );
+    let kept = banded.success();
+    assert_eq!(rows(&kept).iter().map(|r| r["id"].clone()).collect::<Vec<_>>(), ["sometimes", "sometimes"]);
+    run("r1-advantage", &["--pass-rate", "..0.3", "--need", "1"], &all).refused(3, &["0 of 1"]);
+    run("r1-advantage", &["--size", "2"], &all).success();
+    run("r1-advantage", &["--size", "3"], &all).refused(2, &["stdin:1", "`never` has 2 rows, not 3"]);
+    run("r1-advantage", &["--pass-rate", "2..3"], &all).refused(2, &["--pass-rate"]);
+}
+
+#[test]
+fn the_divergence_counts_against_the_reward() {
+    // k1 is 0.25 a token: totals 1 − 0.4 · 0.5 and 0 − 0.4 · 1.
+    let rows = rich("a", &[(1.0, None, 2, 0.25), (0.0, None, 4, 0.25)]);
+    let flags = ["--preset", "dr-grpo", "--kl-beta", "0.4"];
+    close(&advantages(&flags, &rows), &[0.6, -0.6]);
+    // k2 is 0.03125 a token.
+    close(&advantages(&[&flags[..], &["--kl-kind", "k2"]].concat(), &rows), &[0.5125, -0.5125]);
+    run("r1-advantage", &flags, &group("a", &["0", "1"])).refused(2, &["stdin:1", "rollout.logprobs"]);
+    run("r1-advantage", &["--kl-beta", "1", "--part", "accuracy=1"], &rows).refused(2, &["--kl-beta"]);
 }

@@ -67,15 +67,22 @@ fn on_the_sampling_policy_every_ratio_is_exactly_one() {
             assert_eq!((&line["step"], &line["round"], &line["rows"]), (&json!(1), &json!(1), &json!(24)));
             if dtype == "auto" {
                 assert_eq!(line["logprob_max_difference"], 0.0);
-                assert_eq!((&line["ratio_mean"], &line["ratio_max"]), (&json!(1.0), &json!(1.0)));
-                assert_eq!(line["clip_fraction"], 0.0);
+                assert_eq!((&line["ratio/mean"], &line["ratio/max"]), (&json!(1.0), &json!(1.0)));
+                assert_eq!(line["clip_ratio/region_mean"], 0.0);
             } else {
                 // Rounding to bf16 can send a token to another expert: close, and not equal.
                 assert!(line["logprob_max_difference"].as_f64().unwrap() < 1.0);
             }
             assert!(line["grad_norm"].as_f64().unwrap() > 0.0 && line["entropy"].as_f64().unwrap() > 0.0);
-            for key in ["reward", "reward_std", "completion_length", "zero_advantage_share", "learning_rate"]
-            {
+            for key in [
+                "reward",
+                "reward_std",
+                "completions/mean_length",
+                "frac_reward_zero_std",
+                "frac_tokens_moving",
+                "learning_rate",
+                "step_time",
+            ] {
                 assert!(line[key].is_number(), "{key} is missing in {line}");
             }
         }
@@ -298,4 +305,239 @@ fn a_round_without_any_advantage_says_so() {
     // A zero gradient moves nothing: the weights are the policy's own.
     let weights = |dir: &str| fs::read(Path::new(dir).join("model.safetensors")).unwrap();
     assert!(weights(&out) == weights(&round.policy));
+}
+
+/// What `train.json` of a policy directory says of its command.
+fn command_of(dir: &str) -> Value {
+    let text = fs::read(Path::new(dir).join("train.json")).unwrap();
+    serde_json::from_slice::<Value>(&text).unwrap()["command"].clone()
+}
+
+#[test]
+fn every_loss_moves_the_policy_and_is_recorded() {
+    let mut round = Round::of("llama-tiny");
+    // A fresh policy never ends: completions of unequal lengths, which aggregations weigh differently.
+    let shorter = rows(&round.rows).into_iter().enumerate().map(|(i, mut row)| {
+        for key in ["completion_ids", "logprobs"] {
+            row["rollout"][key].as_array_mut().unwrap().truncate(3 + i % 9);
+        }
+        format!("{row}\n")
+    });
+    round.rows = shorter.collect();
+    let weights = |dir: &str| fs::read(Path::new(dir).join("model.safetensors")).unwrap();
+    let mut seen = Vec::new();
+    for loss in [
+        "grpo",
+        "bnpo",
+        "dapo",
+        "dr_grpo --generation-limit 12",
+        "cispo",
+        "sapo",
+        "vespo",
+        "luspo",
+        "gspo",
+        "gspo-token",
+        "reinforce",
+        "gpg --kl-beta 0",
+        "dual-clip",
+        "clip-cov --cov-band 0,9 --cov-share 0.1",
+        "kl-cov --cov-share 0.1",
+        "gmpo",
+        "dppo",
+        "dppo-kl",
+        "dapo --aggregate group",
+        "grpo --importance sequence",
+        "dapo --top-entropy 0.3",
+        "dapo --off-policy-threshold 0.5",
+        "dapo --entropy-weight 0.1",
+    ] {
+        let flags: Vec<&str> = ["-q", "--epochs", "2", "--loss"].into_iter().chain(loss.split(' ')).collect();
+        let name = loss.replace(' ', "-");
+        round.update(&name, &flags).success();
+        let out = round.path(&name);
+        let after = weights(&out);
+        assert!(after != weights(&round.policy), "{loss}");
+        assert!(command_of(&out)["aggregate"].is_string() && command_of(&out)["importance"].is_string());
+        seen.push((loss, after));
+    }
+    // The same gradient under another name, and every other one its own.
+    let of = |name: &str| &seen.iter().find(|(loss, _)| *loss == name).unwrap().1;
+    assert!(of("bnpo") == of("dapo") && of("gpg --kl-beta 0") == of("reinforce"));
+    for (a, b) in [("grpo", "dapo"), ("dapo", "cispo"), ("gspo", "luspo"), ("dapo", "dapo --top-entropy 0.3")]
+    {
+        assert!(of(a) != of(b), "{a} and {b} give the same weights");
+    }
+    assert!(of("dapo") != of("dapo --entropy-weight 0.1"));
+}
+
+#[test]
+fn presets_are_printed_in_full_and_a_flag_beside_one_wins() {
+    let round = Round::of("llama-tiny");
+    for preset in ["r1-rl1", "r1-rl2", "dapo", "dr-grpo", "gspo", "cispo", "trl-default"] {
+        let flags = match preset {
+            "r1-rl1" | "r1-rl2" => vec!["-q", "--preset", preset, "--kl-beta", "0"],
+            _ => vec!["-q", "--preset", preset],
+        };
+        round.update(preset, &flags).success();
+        let command = command_of(&round.path(preset));
+        assert_eq!((&command["preset"], &command["lr"]), (&json!(preset), &json!(1e-3)), "{command}");
+        for key in
+            ["loss", "aggregate", "kl-beta", "beta2", "adam-eps", "clip-norm", "epochs", "dtype", "seed"]
+        {
+            assert!(!command[key].is_null(), "{preset}: {key} is missing in {command}");
+        }
+        match preset {
+            "r1-rl1" => {
+                assert_eq!((&command["clip-high"], &command["batch-size"]), (&json!(10.0), &json!(512)))
+            }
+            "gspo" => assert_eq!((&command["clip-low"], &command["batches"]), (&json!(3e-4), &json!(4))),
+            "cispo" => assert_eq!((&command["cap"], &command["adam-eps"]), (&json!(5.0), &json!(1e-15))),
+            "trl-default" => assert_eq!(command["beta2"], 0.999),
+            _ => {}
+        }
+    }
+    // Without its reference r1-zero says what it needs.
+    round.update("zero", &["--preset", "r1-zero"]).refused(2, &["stdin:1", "--score reference", "--kl-beta"]);
+    round.update("none", &["--preset", "gspo", "--delta", "2", "--loss", "sapo"]).refused(2, &["--delta"]);
+}
+
+#[test]
+fn recomputed_log_probabilities_are_the_recorded_ones_and_survive_a_stop() {
+    let round = Round::of("qwen-tiny");
+    let weights = |name: &str| fs::read(at(&round, name).join("model.safetensors")).unwrap();
+    let flags = ["-q", "--batch-size", "6", "--epochs", "3"];
+    round.update("recorded", &flags).success();
+    round.update("recomputed", &[&flags[..], &["--old", "recompute"]].concat()).success();
+    assert!(weights("recorded") == weights("recomputed"), "one engine, one number");
+    let mut foreign = rows(&round.rows);
+    for (i, row) in foreign.iter_mut().enumerate() {
+        for (t, l) in row["rollout"]["logprobs"].as_array_mut().unwrap().iter_mut().enumerate() {
+            *l = json!(l.as_f64().unwrap() - 0.1 * ((i + t) % 3) as f64);
+        }
+    }
+    let foreign: String = foreign.iter().map(|row| format!("{row}\n")).collect();
+    let (log, whole) = (round.path("log.jsonl"), round.path("whole"));
+    let settings = [
+        "--old",
+        "recompute",
+        "--correction",
+        "tis-token",
+        "--correction-bounds",
+        ",1.1",
+        "--entropy-target",
+        "9",
+        "--entropy-step",
+        "0.01",
+        "--batch-size",
+        "2",
+        "--epochs",
+        "6",
+        "--lr",
+        "1e-3",
+        "-q",
+    ];
+    let mut all = vec![round.policy.as_str(), "-", "-o", &whole, "--metrics", &log];
+    all.extend(settings);
+    run("r1-grpo", &all, &foreign).success();
+    let first = &metrics(Path::new(&log))[0];
+    let close = |key: &str, x: f64| (first[key].as_f64().unwrap() - x).abs() < 1e-4;
+    assert!(close("sampling/sampling_logp_difference/max", 0.2), "{first}");
+    assert!(close("sampling/importance_sampling_ratio/max", 1.1), "{first}");
+    assert!(close("sampling/importance_sampling_ratio/min", 1.0) && first["ratio/mean"] == 1.0, "{first}");
+    let coefficients: Vec<f64> =
+        metrics(Path::new(&log)).iter().take(4).map(|l| l["entropy_coef"].as_f64().unwrap()).collect();
+    assert_eq!(coefficients, [0.0, 0.01, 0.02, 0.03]);
+    // Stopped wherever the signal finds it, in place or not: the same bytes in the end, and no list left behind.
+    let parted = round.path("parted");
+    let mut again = vec![round.policy.as_str(), "-", "-o", &parted];
+    again.extend(settings);
+    let mut stops = 0;
+    for pause in [150u64, 250, 350, 100_000] {
+        let mut child = command("r1-grpo", &again);
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), foreign.as_bytes()).unwrap();
+        if pause < 100_000 {
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            // SAFETY: the process is our child and has not been waited for.
+            unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+        }
+        let outcome = wait(child, b"");
+        if outcome.code() == 130 && Path::new(&parted).exists() {
+            assert!(Path::new(&parted).join("old.json").exists());
+            stops += 1;
+        }
+    }
+    println!("stopped {stops} times on the way");
+    same_bytes(Path::new(&whole), Path::new(&parted));
+    assert!(!Path::new(&parted).join("old.json").exists());
+    round.update("none", &["--correction", "tis-token"]).refused(2, &["--old recompute"]);
+}
+
+#[test]
+fn the_entropy_bonus_raises_the_entropy() {
+    let round = Round::of("llama-tiny");
+    let text: String = rows(&round.rows)
+        .into_iter()
+        .map(|mut row| {
+            row["advantage"] = json!(0.0);
+            format!("{row}\n")
+        })
+        .collect();
+    // A policy that has learned something, so that its entropy can rise.
+    let (out, log) = (round.path("out"), round.path("log.jsonl"));
+    let learned = round.path("learned");
+    round.update("learned", &["-q", "--epochs", "12", "--loss", "reinforce"]).success();
+    let all = [
+        learned.as_str(),
+        "-",
+        "-o",
+        &out,
+        "--metrics",
+        &log,
+        "--entropy-weight",
+        "1",
+        "--epochs",
+        "4",
+        "--lr",
+        "1e-3",
+        "-q",
+    ];
+    run("r1-grpo", &all, &text).success();
+    let entropy: Vec<f64> = metrics(Path::new(&log)).iter().map(|l| l["entropy"].as_f64().unwrap()).collect();
+    assert!(entropy.windows(2).all(|pair| pair[1] > pair[0]), "{entropy:?}");
+}
+
+#[test]
+fn explanations_say_what_a_zero_means() {
+    let round = Round::of("llama-tiny");
+    let told = round.update("out", &["--explain"]);
+    assert!(told.stderr.contains("it does not measure progress"), "{}", told.stderr);
+    told.success();
+    let silent = round.update("silent", &[]);
+    assert!(!silent.stderr.contains("it does not measure progress"), "{}", silent.stderr);
+    let warm = round.update("warm", &["--explain", "--warmup", "5"]);
+    assert!(warm.stderr.contains("learning rate 0"), "{}", warm.stderr);
+    let cut: String = rows(&round.rows)
+        .into_iter()
+        .map(|mut row| {
+            row["rollout"]["finish_reason"] = json!("length");
+            format!("{row}\n")
+        })
+        .collect();
+    let out = round.path("masked");
+    let all = [round.policy.as_str(), "-", "-o", &out, "--mask-truncated", "--explain"];
+    let masked = run("r1-grpo", &all, &cut);
+    assert!(masked.stderr.contains("no token has a loss"), "{}", masked.stderr);
+    masked.success();
+}
+
+#[test]
+fn batches_cut_the_round_into_as_many_updates() {
+    let round = Round::of("llama-tiny");
+    let log = round.path("log.jsonl");
+    round.update("out", &["--batches", "5", "--epochs", "2", "-q", "--metrics", &log]).success();
+    let counts: Vec<u64> = metrics(Path::new(&log)).iter().map(|l| l["rows"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [5, 5, 5, 5, 4, 5, 5, 5, 5, 4]);
+    round.update("none", &["--batches", "5", "--batch-size", "2"]).refused(2, &["--batch"]);
 }

@@ -1,134 +1,153 @@
-//! The advantage of a completion within its group.
+//! The advantage of a completion: group statistics, then batch statistics where the convention has any.
 //!
-//! `A_i = (r_i - baseline_i) / (std + eps)` over the judged rewards `r` of one group. DeepSeekMath and the R1 paper do not say
-//! whether the standard deviation is the population's or the sample's, nor which eps; the default here is the formula as
-//! printed (population, no eps), and the presets are what others run:
-//!
-//! | preset | baseline | std | eps | group of one |
-//! |---|---|---|---|---|
-//! | r1 | mean | ddof 0 | 0 | 0 |
-//! | trl | mean | ddof 1 | 1e-4 | 0 |
-//! | verl | mean | ddof 1 | 1e-6 | r / (1 + 1e-6): verl takes mean 0 and std 1 |
-//! | openrlhf | mean | ddof 1 | 1e-9 | 0 |
-//! | dr-grpo | mean | none | – | 0 |
-//! | rloo | mean of the others | none | – | 0 |
-//!
-//! A group without spread gives exactly 0 under every preset. Rounding must not turn equal rewards into ±1 (0.1 + 1.0 and 1.1
-//! differ in the last bit), so rewards that differ by less than 1e-9 of the greatest magnitude count as equal.
+//! A group without spread gives exactly 0 under every baseline. Rounding must not turn equal rewards into ±1 (0.1 + 1.0 and 1.1
+//! differ in the last bit), so rewards that differ by less than 1e-9 of the greatest magnitude count as equal. An absent reward
+//! counts for nothing: it is in no statistic, and its advantage is 0.
 
-use clap::ValueEnum;
+use crate::convention::{Baseline, Convention, Scale, Single, Spread, Whiten};
 
 /// Rewards that differ by less than this share of the greatest magnitude count as equal.
 const EQUAL: f64 = 1e-9;
 
-/// Whose convention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// The formula as printed: population standard deviation, no eps
-    R1,
-    /// TRL: sample standard deviation, eps 1e-4
-    Trl,
-    /// verl: sample standard deviation, eps 1e-6; a group of one keeps its reward
-    Verl,
-    /// OpenRLHF: sample standard deviation, eps 1e-9
-    Openrlhf,
-    /// Dr. GRPO: the mean alone, no standard deviation
-    DrGrpo,
-    /// REINFORCE leave-one-out: the mean of the others, no standard deviation
-    Rloo,
+/// What a convention asks of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// the reward that counts; absent where the row was not judged
+    pub total: Option<f64>,
+    /// the parts that the convention names, in its order; empty where the total counts
+    pub parts: Vec<Option<f64>>,
+    /// completion tokens
+    pub tokens: usize,
 }
 
-/// What to divide by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Spread {
-    /// sqrt(sum of squares / n)
-    Ddof0,
-    /// sqrt(sum of squares / (n - 1))
-    Ddof1,
-    /// Nothing
-    None,
+impl Judged {
+    /// Whether anything of the row was judged.
+    fn any(&self) -> bool {
+        if self.parts.is_empty() { self.total.is_some() } else { self.parts.iter().any(Option::is_some) }
+    }
 }
 
-/// What is subtracted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Baseline {
-    /// The mean of the group.
-    Mean,
-    /// The mean of the other rewards of the group.
-    Others,
-}
-
-/// A settled formula.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimator {
-    baseline: Baseline,
-    spread: Spread,
-    eps: f64,
-    /// Whether a group of one has mean 0 and standard deviation 1, instead of advantage 0.
-    single_keeps_reward: bool,
-}
-
-/// What a group's rewards gave.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Estimate {
-    /// One for each reward, in their order; 0 for an absent reward.
-    pub advantages: Vec<f64>,
-    /// Whether the judged rewards differ.
-    pub has_spread: bool,
-}
-
-impl Estimator {
-    /// The preset's formula, with what the user changed in it.
-    pub fn new(preset: Preset, spread: Option<Spread>, eps: Option<f64>) -> Self {
-        let (baseline, preset_spread, preset_eps) = match preset {
-            Preset::R1 => (Baseline::Mean, Spread::Ddof0, 0.0),
-            Preset::Trl => (Baseline::Mean, Spread::Ddof1, 1e-4),
-            Preset::Verl => (Baseline::Mean, Spread::Ddof1, 1e-6),
-            Preset::Openrlhf => (Baseline::Mean, Spread::Ddof1, 1e-9),
-            Preset::DrGrpo => (Baseline::Mean, Spread::None, 0.0),
-            Preset::Rloo => (Baseline::Others, Spread::None, 0.0),
-        };
-        Self {
-            baseline,
-            spread: spread.unwrap_or(preset_spread),
-            eps: eps.unwrap_or(preset_eps),
-            single_keeps_reward: preset == Preset::Verl,
+impl Convention {
+    /// Advantages of one group, as far as the group alone decides them: final unless the convention needs all groups.
+    pub fn group(&self, rows: &[Judged]) -> Vec<Option<f64>> {
+        let tokens: Vec<usize> = rows.iter().map(|row| row.tokens).collect();
+        if self.parts.is_empty() {
+            let rewards: Vec<Option<f64>> = rows.iter().map(|row| row.total).collect();
+            return self.relative(&rewards, &tokens);
         }
+        let mut sums: Vec<Option<f64>> = rows.iter().map(|row| row.any().then_some(0.0)).collect();
+        for (k, (_, weight)) in self.parts.iter().enumerate() {
+            let part: Vec<Option<f64>> = rows.iter().map(|row| row.parts[k]).collect();
+            for (sum, own) in sums.iter_mut().zip(self.relative(&part, &tokens)) {
+                if let (Some(sum), Some(own)) = (sum, own) {
+                    *sum += weight * own;
+                }
+            }
+        }
+        sums
     }
 
-    /// Whether eps has an effect.
-    pub fn divides(&self) -> bool {
-        self.spread != Spread::None
-    }
-
-    /// Advantages of one group. An absent reward counts for nothing: it is in no statistic, and its advantage is 0.
-    pub fn estimate(&self, rewards: &[Option<f64>]) -> Estimate {
+    /// One list of rewards against its own statistics.
+    fn relative(&self, rewards: &[Option<f64>], tokens: &[usize]) -> Vec<Option<f64>> {
         let judged: Vec<f64> = rewards.iter().flatten().copied().collect();
-        if let ([only], true) = (judged.as_slice(), self.single_keeps_reward) {
-            let alone = if self.divides() { only / (1.0 + self.eps) } else { *only };
-            return Estimate {
-                advantages: rewards.iter().map(|r| r.map_or(0.0, |_| alone)).collect(),
-                has_spread: false,
+        let by_batch = self.scale == Scale::Batch;
+        if self.baseline != Baseline::None && judged.len() == 1 {
+            let alone = match (self.single, self.spread) {
+                (Single::Zero, _) => 0.0,
+                (Single::Reward, Spread::None) => judged[0],
+                (Single::Reward, _) if by_batch => judged[0],
+                (Single::Reward, _) => judged[0] / (1.0 + self.eps),
             };
+            return rewards.iter().map(|reward| reward.map(|_| alone)).collect();
         }
-        if !differ(&judged) {
-            return Estimate { advantages: vec![0.0; rewards.len()], has_spread: false };
+        if self.baseline != Baseline::None && !differ(&judged) {
+            return rewards.iter().map(|reward| reward.map(|_| 0.0)).collect();
         }
-        let count = judged.len() as f64;
         let mean = mean(&judged);
-        let divisor = match self.spread {
-            Spread::None => 1.0,
-            Spread::Ddof0 => (squares(&judged, mean) / count).sqrt() + self.eps,
-            Spread::Ddof1 => (squares(&judged, mean) / (count - 1.0)).sqrt() + self.eps,
-        };
-        let gain = match self.baseline {
-            Baseline::Mean => 1.0,
+        let count = judged.len() as f64;
+        let divisor = if by_batch { 1.0 } else { self.divisor(&judged) };
+        let advantage = |at: usize, reward: f64| match self.baseline {
+            Baseline::Mean => reward - mean,
             // r - mean of the others = n / (n - 1) · (r - mean of all)
-            Baseline::Others => count / (count - 1.0),
+            Baseline::Others => count / (count - 1.0) * (reward - mean),
+            Baseline::Length => reward - weighted(rewards, tokens).unwrap_or(mean),
+            Baseline::Second => lead(rewards, at),
+            Baseline::None => reward,
         };
-        let advantage = |reward: &Option<f64>| reward.map_or(0.0, |r| gain * (r - mean) / divisor);
-        Estimate { advantages: rewards.iter().map(advantage).collect(), has_spread: true }
+        // Only a negative mean's neighbourhood of 0 could make the divisor vanish, and negative rewards are refused there.
+        let divided = |at: usize, reward: f64| {
+            let difference = advantage(at, reward);
+            if difference == 0.0 { 0.0 } else { difference / divisor }
+        };
+        rewards.iter().enumerate().map(|(at, reward)| reward.map(|r| divided(at, r))).collect()
     }
+
+    /// What to divide by, of these rewards; 1 for nothing.
+    fn divisor(&self, rewards: &[f64]) -> f64 {
+        let mean = mean(rewards);
+        let count = rewards.len() as f64;
+        match self.spread {
+            Spread::None => 1.0,
+            Spread::Ddof0 => (squares(rewards, mean) / count).sqrt() + self.eps,
+            Spread::Ddof1 => (squares(rewards, mean) / (count - 1.0)).sqrt() + self.eps,
+            Spread::Mean => mean + self.eps,
+        }
+    }
+
+    /// What all groups together decide: the common divisor, then the whitening. `advantages` are those of
+    /// [`Convention::group`], group after group, beside the rows they belong to.
+    pub fn batch(&self, rows: &[Judged], advantages: &mut [Option<f64>]) {
+        if self.scale == Scale::Batch {
+            let rewards: Vec<f64> = rows.iter().filter_map(|row| row.total).collect();
+            if differ(&rewards) {
+                let divisor = self.divisor(&rewards);
+                // Group differences of 0 stay 0 whatever the divisor.
+                advantages.iter_mut().flatten().filter(|a| **a != 0.0).for_each(|a| *a /= divisor);
+            }
+        }
+        let times = |row: &Judged| match self.whiten {
+            Whiten::None => 0,
+            Whiten::Rows => 1,
+            Whiten::Tokens => row.tokens,
+        };
+        if self.whiten == Whiten::None {
+            return;
+        }
+        let counted: Vec<(f64, f64)> =
+            advantages.iter().zip(rows).filter_map(|(a, row)| a.map(|a| (a, times(row) as f64))).collect();
+        let total: f64 = counted.iter().map(|(_, n)| n).sum();
+        let values: Vec<f64> = counted.iter().filter(|(_, n)| *n > 0.0).map(|(a, _)| *a).collect();
+        if total < 2.0 || !differ(&values) {
+            advantages.iter_mut().flatten().for_each(|a| *a = 0.0);
+            return;
+        }
+        let mean = counted.iter().map(|(a, n)| a * n).sum::<f64>() / total;
+        let variance = counted.iter().map(|(a, n)| n * (a - mean) * (a - mean)).sum::<f64>() / (total - 1.0);
+        let divisor =
+            if self.whiten == Whiten::Rows { variance.sqrt() + 1e-4 } else { (variance + 1e-8).sqrt() };
+        advantages.iter_mut().flatten().for_each(|a| *a = (*a - mean) / divisor);
+    }
+}
+
+/// The mean with every reward weighted by its completion's length; `None` where no completion has a token.
+fn weighted(rewards: &[Option<f64>], tokens: &[usize]) -> Option<f64> {
+    let judged = || rewards.iter().zip(tokens).filter_map(|(reward, n)| reward.map(|r| (r, *n as f64)));
+    let total: f64 = judged().map(|(_, n)| n).sum();
+    (total > 0.0).then(|| judged().map(|(r, n)| r * n).sum::<f64>() / total)
+}
+
+/// By how much the reward at `at` leads: the distance to the second best where it is the best (the first of equal ones), else 0.
+fn lead(rewards: &[Option<f64>], at: usize) -> f64 {
+    let best = (0..rewards.len()).fold(None, |best: Option<usize>, i| match (best, rewards[i]) {
+        (Some(b), Some(r)) if rewards[b].is_some_and(|known| known >= r) => Some(b),
+        (best, None) => best,
+        _ => Some(i),
+    });
+    if best != Some(at) {
+        return 0.0;
+    }
+    let second = (0..rewards.len()).filter(|&i| i != at).filter_map(|i| rewards[i]);
+    rewards[at].unwrap_or(0.0) - second.fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Whether the rewards differ by more than rounding.
@@ -148,98 +167,5 @@ pub fn squares(values: &[f64], mean: f64) -> f64 {
     values.iter().map(|value| (value - mean) * (value - mean)).sum()
 }
 
-/// A finite number that is not negative.
-pub fn parse_eps(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(eps) if eps.is_finite() && eps >= 0.0 => Ok(eps),
-        _ => Err("a number from 0 on is needed".to_string()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn estimate(preset: Preset, rewards: &[f64]) -> Vec<f64> {
-        let rewards: Vec<Option<f64>> = rewards.iter().copied().map(Some).collect();
-        Estimator::new(preset, None, None).estimate(&rewards).advantages
-    }
-
-    fn close(found: &[f64], expected: &[f64]) {
-        assert_eq!(found.len(), expected.len());
-        for (f, e) in found.iter().zip(expected) {
-            assert!((f - e).abs() < 1e-9, "{found:?} is not {expected:?}");
-        }
-    }
-
-    /// The four completions of the walkthrough. Sum of squares about 0.575: 2·0.475² + 0.525² + 0.425² = 0.9075.
-    const WALKTHROUGH: [f64; 4] = [0.1, 1.1, 1.0, 0.1];
-
-    #[test]
-    fn the_walkthrough_under_every_preset() {
-        let deviations = [-0.475, 0.525, 0.425, -0.475];
-        let over = |divisor: f64| deviations.map(|d| d / divisor);
-        close(&estimate(Preset::R1, &WALKTHROUGH), &over((0.9075f64 / 4.0).sqrt()));
-        close(&estimate(Preset::Trl, &WALKTHROUGH), &over((0.9075f64 / 3.0).sqrt() + 1e-4));
-        close(&estimate(Preset::Verl, &WALKTHROUGH), &over((0.9075f64 / 3.0).sqrt() + 1e-6));
-        close(&estimate(Preset::Openrlhf, &WALKTHROUGH), &over((0.9075f64 / 3.0).sqrt() + 1e-9));
-        close(&estimate(Preset::DrGrpo, &WALKTHROUGH), &deviations);
-        // Means of the others by hand: 2.2/3, 1.2/3, 1.3/3, 2.2/3.
-        close(
-            &estimate(Preset::Rloo, &WALKTHROUGH),
-            &[0.1 - 2.2 / 3.0, 1.1 - 0.4, 1.0 - 1.3 / 3.0, 0.1 - 2.2 / 3.0],
-        );
-    }
-
-    #[test]
-    fn equal_rewards_give_exactly_zero() {
-        for preset in Preset::value_variants() {
-            for rewards in
-                [&[0.1, 0.1, 0.1][..], &[1.1, 0.1 + 1.0], &[0.3, 0.1 + 0.2, 0.3], &[0.0, 0.0], &[-2.5; 7]]
-            {
-                assert!(estimate(*preset, rewards).iter().all(|a| *a == 0.0), "{preset:?} {rewards:?}");
-            }
-        }
-        let nearly: f64 = [0.1, 0.2].iter().sum();
-        assert_ne!(nearly, 0.3, "the case above is one where rounding matters");
-        assert!(differ(&[0.0, 1e-12]), "small rewards differ as well as great ones");
-    }
-
-    #[test]
-    fn a_group_of_one() {
-        for preset in Preset::value_variants() {
-            let expected = if *preset == Preset::Verl { 0.7 / (1.0 + 1e-6) } else { 0.0 };
-            close(&estimate(*preset, &[0.7]), &[expected]);
-        }
-    }
-
-    #[test]
-    fn absent_rewards_are_in_no_statistic() {
-        let estimator = Estimator::new(Preset::R1, None, None);
-        let estimate = estimator.estimate(&[Some(1.0), None, Some(0.0)]);
-        assert_eq!(estimate, Estimate { advantages: vec![1.0, 0.0, -1.0], has_spread: true });
-        assert_eq!(
-            estimator.estimate(&[None, None]),
-            Estimate { advantages: vec![0.0, 0.0], has_spread: false }
-        );
-        assert_eq!(
-            estimator.estimate(&[None, Some(3.0)]),
-            Estimate { advantages: vec![0.0, 0.0], has_spread: false }
-        );
-    }
-
-    #[test]
-    fn flags_change_the_preset() {
-        let rewards = [Some(0.0), Some(2.0)];
-        let with = |std, eps| Estimator::new(Preset::R1, std, eps).estimate(&rewards).advantages;
-        assert_eq!(with(None, Some(1.0)), [-0.5, 0.5]);
-        assert_eq!(with(Some(Spread::None), None), [-1.0, 1.0]);
-        close(&with(Some(Spread::Ddof1), None), &[-0.5f64.sqrt(), 0.5f64.sqrt()]);
-        assert!(
-            parse_eps("-1").is_err()
-                && parse_eps("nan").is_err()
-                && parse_eps("inf").is_err()
-                && parse_eps("0").is_ok()
-        );
-    }
-}
+mod tests;

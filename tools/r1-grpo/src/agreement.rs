@@ -26,7 +26,7 @@ struct Worst {
 impl Agreement {
     /// Compares one row.
     pub fn add(&mut self, sample: &Sample, recomputed: &[f32]) {
-        for (token, (&recorded, &recomputed)) in sample.old.iter().zip(recomputed).enumerate() {
+        for (token, (&recorded, &recomputed)) in sample.sampled.iter().zip(recomputed).enumerate() {
             let difference = (f64::from(recorded) - f64::from(recomputed)).abs();
             // The first of several equal ones in the order of the input, whatever the order of computation.
             let larger = self.worst.is_none_or(|w| {

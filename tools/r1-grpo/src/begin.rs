@@ -4,16 +4,18 @@
 //! are recognized by their hash and do nothing, so that a make that was killed can simply be run again.
 
 use anyhow::Result;
+use clap::ValueEnum;
 use r1_model::Precision;
 use r1_model::checkpoint::sha256_of_weights;
 use r1_model::directory::recover;
 use r1_train::checkpoint::{self, Start, State, Status};
-use r1_train::flags::load_policy;
+use r1_train::flags::{load_optimizer, load_policy};
 use r1_train::optimizer::{self, AdamW};
 use r1_train::update::Trainer;
 use serde_json::{Map, Value, json};
 
 use crate::Args;
+use crate::loss::options::Objective;
 use crate::round::same_place;
 use crate::rows::Rows;
 
@@ -21,28 +23,27 @@ use crate::rows::Rows;
 const TOOL: &str = "r1-grpo";
 
 /// Every flag that decides the result, settled, for `train.json`.
-fn command(args: &Args, precision: Precision) -> Map<String, Value> {
+fn command(args: &Args, objective: &Objective, precision: Precision) -> Map<String, Value> {
     let mut command = Map::new();
-    let loss = &args.loss;
+    let preset = args.preset.and_then(|p| p.to_possible_value()).map(|p| p.get_name().to_string());
+    let round = &args.round;
     for (name, value) in [
-        ("loss", json!(loss.aggregation)),
-        ("clip-low", json!(loss.clip_low)),
-        ("clip-high", json!(loss.clip_high)),
-        ("delta", json!(loss.delta)),
-        ("kl-beta", json!(loss.kl_beta)),
-        ("generation-limit", json!(loss.generation_limit)),
-        ("mask-truncated", json!(args.round.mask_truncated)),
-        ("batch-size", json!(args.round.batch_size)),
-        ("epochs", json!(args.round.epochs)),
-        ("lr", json!(args.round.lr)),
-        ("warmup", json!(args.round.warmup)),
-        ("router-bias-rate", json!(args.round.router_bias_rate)),
+        ("preset", json!(preset)),
+        ("old", json!(round.old)),
+        ("mask-truncated", json!(round.mask_truncated)),
+        ("batch-size", json!(round.batch_size)),
+        ("batches", json!(round.batches)),
+        ("epochs", json!(round.epochs)),
+        ("lr", json!(round.lr)),
+        ("warmup", json!(round.warmup)),
+        ("router-bias-rate", json!(round.router_bias_rate)),
         ("seed", json!(args.seed.seed)),
     ] {
         if !value.is_null() {
             command.insert(name.into(), value);
         }
     }
+    objective.record(&mut command);
     args.optimization.record(&mut command);
     args.compute.record(precision, &mut command);
     command
@@ -65,9 +66,9 @@ impl Beginning {
     ///
     /// # Errors
     /// Exit 2: the output holds something else; the message says what differs.
-    pub fn find(args: &Args, rows: &Rows, precision: Precision) -> Result<Beginning> {
+    pub fn find(args: &Args, objective: &Objective, rows: &Rows, precision: Precision) -> Result<Beginning> {
         recover(&args.output)?;
-        let mut planned = State::planned(TOOL, command(args, precision), Map::new());
+        let mut planned = State::planned(TOOL, command(args, objective, precision), Map::new());
         planned.inputs.insert("rows".into(), rows.hash.as_str().into());
         let in_place = same_place(&args.policy, &args.output)?;
         let before = State::load(&args.policy)?.filter(|s| s.tool == TOOL);
@@ -77,10 +78,13 @@ impl Beginning {
                 return Ok(start);
             }
         }
-        planned.inputs.insert("policy".into(), sha256_of_weights(&args.policy)?.into());
+        let weights = sha256_of_weights(&args.policy)
+            .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
+        planned.inputs.insert("policy".into(), weights.into());
         if let Some(before) = &before {
             planned.step = before.step;
             planned.tokens = before.tokens;
+            planned.memory = before.memory.clone();
         }
         planned.round = Some(before.as_ref().and_then(|s| s.round).unwrap_or(0) + 1);
         let start = if in_place { Start::Fresh } else { checkpoint::settle(&args.output, &planned)? };
@@ -101,7 +105,7 @@ impl Beginning {
         let hyper = args.optimization.hyper();
         let goes_on = self.state.step > 0 && from.join(optimizer::FILE).exists();
         let optimizer =
-            if goes_on { AdamW::load(&policy, from, hyper)? } else { AdamW::fresh(&policy, hyper) };
+            if goes_on { load_optimizer(&policy, from, hyper)? } else { AdamW::fresh(&policy, hyper) };
         let limits = args.optimization.limits(&args.compute, args.round.router_bias_rate);
         Ok(Trainer::new(policy, optimizer, limits))
     }

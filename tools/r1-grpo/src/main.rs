@@ -6,21 +6,21 @@
 //!
 //! You see one line an update (reward, loss, grad_norm, entropy, clipped share) and, with `--metrics`, the same as JSON.
 //! It takes rows with `rollout.prompt_ids`, `rollout.completion_ids`, `rollout.logprobs` and `advantage`, computes the
-//! log-probabilities again, and moves the policy along the gradient of a clipped surrogate. What it writes is a policy directory
+//! log-probabilities again, and moves the policy along the gradient of a surrogate (`loss.rs`). What it writes is a policy directory
 //! with the optimizer's state beside the weights; the same command again does nothing.
 
 mod agreement;
 mod begin;
+mod explain;
 mod loss;
+mod preset;
 mod report;
 mod round;
 mod rows;
+mod update;
 
+use r1_train::flags::{Compute, Optimization};
 use std::path::PathBuf;
-use std::process::ExitCode;
-
-use anyhow::Result;
-use r1_train::flags::{Compute, Optimization, not_negative};
 
 /// Updates a policy by group relative policy optimization
 #[derive(clap::Parser)]
@@ -29,7 +29,7 @@ use r1_train::flags::{Compute, Optimization, not_negative};
     after_help = "\
 Examples:
   r1-rollout policy tasks.jsonl --samples 16 | r1-reward | r1-advantage | r1-grpo policy -o policy --lr 1e-4
-  r1-grpo zero-7 round-8.jsonl -o zero-8 --loss dapo --clip-high 0.28 --check-logprobs 0 --metrics zero.jsonl"
+  r1-grpo zero-7 round-8.jsonl -o zero-8 --preset r1-zero --lr 1e-5 --explain --check-logprobs 0 --metrics zero.jsonl"
 )]
 struct Args {
     /// Policy directory to start from
@@ -39,13 +39,13 @@ struct Args {
     /// Policy directory to write; may be POLICY, which is then replaced in one step
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Settings by name; a flag given beside it wins
+    #[arg(long, value_enum)]
+    preset: Option<preset::Preset>,
     #[command(flatten)]
-    loss: loss::Loss,
+    loss: loss::options::Flags,
     #[command(flatten)]
     round: round::Flags,
-    /// Fail, before anything is trained, when a recorded log-probability differs from the recomputed one by more than X
-    #[arg(long, value_name = "X", value_parser = not_negative)]
-    check_logprobs: Option<f64>,
     #[command(flatten)]
     optimization: Optimization,
     #[command(flatten)]
@@ -58,11 +58,12 @@ struct Args {
     talk: r1_cli::Talk,
 }
 
-fn run(args: Args) -> Result<()> {
-    args.loss.check()?;
+fn run(args: Args) -> anyhow::Result<()> {
+    let args = preset::settle(args)?;
+    let objective = args.loss.settle(args.round.old == round::Old::Recompute)?;
     let precision = args.compute.begin()?;
-    let rows = rows::read(&args.input, args.loss.kl_beta > 0.0)?;
-    let mut beginning = begin::Beginning::find(&args, &rows, precision)?;
+    let rows = rows::read(&args.input, objective.kl_beta > 0.0)?;
+    let mut beginning = begin::Beginning::find(&args, &objective, &rows, precision)?;
     if beginning.is_finished() {
         r1_cli::note(&format!("{} has taken these rows already: nothing to do", args.output.display()));
         return Ok(());
@@ -70,9 +71,9 @@ fn run(args: Args) -> Result<()> {
     let mut trainer = beginning.load(&args, precision)?;
     rows.check(&args.input, &trainer.policy.config)?;
     begin::warn_of_other_policies(&rows, &beginning.state);
-    round::run(&args, &rows, &mut trainer, &mut beginning.state)
+    round::run(&args, &objective, &rows, &mut trainer, &mut beginning.state)
 }
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     r1_cli::main(run)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use r1_train::checkpoint::{self, State, Status};
 use r1_train::corpus::order;
 use r1_train::flags::{not_negative, positive};
@@ -14,19 +14,37 @@ use r1_train::update::{Row, Trainer};
 
 use crate::Args;
 use crate::agreement::Agreement;
-use crate::loss::{Sums, Totals};
-use crate::report::Report;
-use crate::rows::{Rows, Sample};
+use crate::loss::options::Objective;
+use crate::rows::Rows;
+use crate::update::Update;
+
+/// Where the old policy's log-probabilities come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Old {
+    /// the rows: what the sampler recorded
+    Recorded,
+    /// this engine, from the policy as it was before the round
+    Recompute,
+}
 
 /// How the rows of a round are used.
 #[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Round")]
 pub struct Flags {
+    /// Where the old policy's log-probabilities come from
+    #[arg(long, value_enum, default_value_t = Old::Recorded)]
+    pub old: Old,
     /// Truncated completions (finish_reason length) are given no loss and do not count as tokens
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
     pub mask_truncated: bool,
     /// Rows of one update [default: all]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
+    /// Updates of one inner epoch, of equal size up to one row
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "batch_size")]
+    pub batches: Option<usize>,
     /// How often the rows are shown (inner epochs)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
@@ -39,6 +57,19 @@ pub struct Flags {
     /// γ of the router's bias update after every update; 0 freezes it
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
     pub router_bias_rate: f64,
+    /// Fail, before anything is trained, when a recorded log-probability differs from the recomputed one by more than X
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    pub check_logprobs: Option<f64>,
+    /// Say after each update what its numbers mean
+    #[arg(long)]
+    pub explain: bool,
+}
+
+impl Flags {
+    /// Rows of one update, of `rows` in all.
+    fn size(&self, rows: usize) -> Option<usize> {
+        self.batches.map(|n| rows.div_ceil(n).max(1)).or(self.batch_size)
+    }
 }
 
 /// Which rows each optimizer batch of one inner epoch has: `size` rows each, groups shuffled (a permutation of this epoch's own)
@@ -63,11 +94,18 @@ pub fn batches(rows: &Rows, size: Option<usize>, seed: u64, epoch: u64) -> Vec<V
 /// # Errors
 /// Exit 1: an update was refused, or recorded log-probabilities are not this policy's. Exit 130 or 143 after a signal, with what
 /// was done saved.
-pub fn run(args: &Args, rows: &Rows, trainer: &mut Trainer, state: &mut State) -> Result<()> {
+pub fn run(
+    args: &Args,
+    objective: &Objective,
+    rows: &Rows,
+    trainer: &mut Trainer,
+    state: &mut State,
+) -> Result<()> {
     r1_cli::signals::watch();
     let epochs = u64::from(args.round.epochs);
     let seed = args.seed.seed;
-    let mut current = batches(rows, args.round.batch_size, seed, 0);
+    let size = args.round.size(rows.samples.len());
+    let mut current = batches(rows, size, seed, 0);
     let per_epoch = current.len() as u64;
     let total = epochs * per_epoch;
     let schedule = Schedule {
@@ -78,81 +116,88 @@ pub fn run(args: &Args, rows: &Rows, trainer: &mut Trainer, state: &mut State) -
         min_ratio: 1.0,
     };
     let mut metrics = args.metrics.resume(state.step)?;
-    if let (Some(limit), 0, true) = (args.check_logprobs, state.cursor, per_epoch > 1) {
-        // The first update changes the policy, so all rows are compared before it.
-        let all: Vec<Row> = rows.samples.iter().map(|s| s.row(false)).collect();
-        let mut agreement = Agreement::default();
-        let scored =
-            trainer.score(&all, false, &mut |i, scored| agreement.add(&rows.samples[i], scored.logprobs));
-        scored
-            .map_err(|r| refusal::report(&args.output, state.step + 1, &all, |i| rows.samples[i].line, &r))?;
-        agreement.check(limit)?;
-    }
+    let old = before_the_round(args, rows, trainer, state, per_epoch > 1)?;
     let mut epoch = 0;
     while state.cursor < total {
         let began = Instant::now();
         if state.cursor / per_epoch != epoch {
             epoch = state.cursor / per_epoch;
-            current = batches(rows, args.round.batch_size, seed, epoch);
+            current = batches(rows, size, seed, epoch);
         }
         let chosen = &current[(state.cursor % per_epoch) as usize];
         let lr = schedule.rate(state.step);
-        let mut report = update(args, rows, trainer, chosen, state, lr)?;
+        let update = Update { args, objective, rows, old: old.as_deref(), chosen };
+        let mut report = update.take(trainer, state, lr)?;
         state.step += 1;
         state.cursor += 1;
         state.tokens += report.tokens;
         report.seconds = began.elapsed().as_secs_f64();
         metrics.write(&report.line(state, lr))?;
         r1_cli::note(&report.words(state, lr));
+        if args.round.explain {
+            report.explain(lr).iter().for_each(|line| r1_cli::note(&format!("  {line}")));
+        }
         if state.cursor < total && r1_cli::signals::stop_requested() {
-            publish(args, trainer, state)?;
+            publish(args, trainer, state, old.as_deref())?;
             return Err(r1_cli::stopped());
         }
     }
     state.status = Status::Done;
-    publish(args, trainer, state)
+    publish(args, trainer, state, None)
 }
 
-fn publish(args: &Args, trainer: &Trainer, state: &State) -> Result<()> {
-    checkpoint::publish(&args.output, &args.policy, trainer, state, true)
+/// Saves the state; `old` where the round goes on and has log-probabilities that only the policy of its beginning could give again.
+fn publish(args: &Args, trainer: &Trainer, state: &State, old: Option<&[Vec<f32>]>) -> Result<()> {
+    let beside: Vec<(&str, serde_json::Value)> =
+        old.iter().map(|old| (checkpoint::OLD, serde_json::json!(old))).collect();
+    checkpoint::publish_with(&args.output, &args.policy, trainer, state, true, &beside)
 }
 
-/// One update on the chosen rows.
-fn update(
+/// What must be known of all rows before the first update changes the policy: whether the recorded log-probabilities are this
+/// policy's (where asked for, and where the first update does not see all rows itself), and with `--old recompute` the old
+/// policy's own, which are given back.
+fn before_the_round(
     args: &Args,
     rows: &Rows,
-    trainer: &mut Trainer,
-    chosen: &[usize],
+    trainer: &Trainer,
     state: &State,
-    lr: f64,
-) -> Result<Report> {
-    let samples: Vec<&Sample> = chosen.iter().map(|&i| &rows.samples[i]).collect();
-    let masked = |s: &Sample| args.round.mask_truncated && s.truncated;
-    let kl = args.loss.kl_beta > 0.0;
-    let batch: Vec<Row> = samples.iter().map(|s| s.row(!masked(s) && (s.advantage != 0.0 || kl))).collect();
-    let tokens = samples.iter().filter(|s| !masked(s)).map(|s| s.completion.len()).sum();
-    let totals = Totals { rows: samples.len(), tokens };
-    let mut sums = Sums::default();
+    several: bool,
+) -> Result<Option<Vec<Vec<f32>>>> {
+    let recompute = args.round.old == Old::Recompute;
+    if state.cursor > 0 {
+        return if recompute { saved(&args.output, rows).map(Some) } else { Ok(None) };
+    }
+    let compares = args.round.check_logprobs.is_some() && several;
+    if !recompute && !compares {
+        return Ok(None);
+    }
+    let all: Vec<Row> = rows.samples.iter().map(|s| s.row(false)).collect();
     let mut agreement = Agreement::default();
-    let mut entropy = 0.0;
-    let accumulated = trainer.accumulate(&batch, true, &mut |i, scored, d| {
-        let s = samples[i];
-        if state.cursor == 0 {
-            agreement.add(s, scored.logprobs);
-        }
-        entropy += scored.entropy.iter().map(|&h| f64::from(h)).sum::<f64>();
-        if !masked(s) {
-            let both = [scored.logprobs, &s.old[..]];
-            args.loss.row(s.advantage, both, s.reference.as_deref(), totals, d, &mut sums);
-        }
+    let mut old: Vec<Vec<f32>> = vec![Vec::new(); rows.samples.len()];
+    let scored = trainer.score(&all, false, &mut |i, scored| {
+        agreement.add(&rows.samples[i], scored.logprobs);
+        old[i] = scored.logprobs.to_vec();
     });
-    let refuse = |r| refusal::report(&args.output, state.step + 1, &batch, |i| samples[i].line, &r);
-    accumulated.map_err(refuse)?;
-    if let (Some(limit), 0) = (args.check_logprobs, state.cursor) {
+    scored.map_err(|r| refusal::report(&args.output, state.step + 1, &all, |i| rows.samples[i].line, &r))?;
+    if let Some(limit) = args.round.check_logprobs {
         agreement.check(limit)?;
     }
-    let applied = trainer.apply(&batch, lr).map_err(refuse)?;
-    Ok(Report::of(&samples, &sums, agreement, entropy, kl, applied))
+    Ok(recompute.then_some(old))
+}
+
+/// The old policy's log-probabilities as a stopped run of this round left them.
+fn saved(out: &Path, rows: &Rows) -> Result<Vec<Vec<f32>>> {
+    let file = out.join(checkpoint::OLD);
+    let place = || format!("{}", file.display());
+    let old: Vec<Vec<f32>> =
+        serde_json::from_slice(&std::fs::read(&file).with_context(place)?).with_context(place)?;
+    let fits = old.len() == rows.samples.len()
+        && old.iter().zip(&rows.samples).all(|(own, sample)| own.len() == sample.completion.len());
+    if !fits {
+        let fact = "its lists do not have the lengths of the rows";
+        return Err(r1_cli::bad_input(file.display(), fact, "remove the output directory to start over"));
+    }
+    Ok(old)
 }
 
 /// The settled place of a directory, to tell whether two names are one.
@@ -167,6 +212,7 @@ pub fn same_place(a: &Path, b: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Sample;
 
     fn rows(groups: &[usize]) -> Rows {
         let mut samples = Vec::new();
@@ -177,10 +223,11 @@ mod tests {
                     group,
                     prompt: vec![group as u32],
                     completion: vec![1],
-                    old: vec![-1.0],
+                    sampled: vec![-1.0],
                     reference: None,
                     advantage: 1.0,
                     reward: None,
+                    parts: Vec::new(),
                     inv_temperature: 1.0,
                     truncated: false,
                     policy: None,

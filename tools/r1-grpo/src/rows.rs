@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use r1_model::Config;
-use r1_records::{FinishReason, Reader, RecordError, Row};
+use r1_records::{FinishReason, Reader, RecordError, Reward, Row};
 use r1_train::checkpoint::Hashing;
 use r1_train::update;
 
@@ -19,14 +19,16 @@ pub struct Sample {
     pub prompt: Vec<u32>,
     /// what it sampled
     pub completion: Vec<u32>,
-    /// log-probability of each completion token when it was sampled
-    pub old: Vec<f32>,
+    /// log-probability of each completion token as the sampler recorded it
+    pub sampled: Vec<f32>,
     /// log-probability of each completion token under the reference
     pub reference: Option<Vec<f32>>,
     /// the row's advantage
     pub advantage: f64,
     /// the row's total reward, where it says
     pub reward: Option<f64>,
+    /// the raw parts of the reward, where it says
+    pub parts: Vec<(String, f64)>,
     /// 1 / sampling temperature
     pub inv_temperature: f32,
     /// it ran into the token limit
@@ -58,7 +60,7 @@ impl Sample {
         };
         let prompt = rollout.prompt_ids.ok_or_else(|| missing("prompt_ids"))?;
         let completion = rollout.completion_ids.ok_or_else(|| missing("completion_ids"))?;
-        let old = rollout.logprobs.ok_or_else(|| missing("logprobs"))?;
+        let sampled = rollout.logprobs.ok_or_else(|| missing("logprobs"))?;
         let advantage = row.advantage()?;
         if !advantage.is_finite() {
             return Err(row.error_in("advantage", "`advantage` is not finite", "run r1-advantage again"));
@@ -85,16 +87,17 @@ impl Sample {
                 "sample the rows again",
             ));
         }
-        let reward = if row.has("reward") { row.reward()?.total } else { None };
+        let reward = if row.has("reward") { row.reward()? } else { Reward::default() };
         Ok(Sample {
             line: row.line(),
             group: 0,
             prompt,
             completion,
-            old,
+            sampled,
             reference,
             advantage,
-            reward,
+            reward: reward.total,
+            parts: reward.parts,
             // Greedy completions are scored at temperature 1: at 0 every token has probability 0 or 1.
             inv_temperature: if temperature == 0.0 { 1.0 } else { 1.0 / temperature },
             truncated: rollout.finish_reason == Some(FinishReason::Length),
