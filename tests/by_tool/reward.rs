@@ -1,6 +1,11 @@
 //! r1-reward as a process.
 
 use crate::harness::*;
+
+mod code;
+mod programs;
+mod threads;
+
 use serde_json::{Value, json};
 
 const WEIGHTS: [&str; 4] = ["--reward", "accuracy=1", "--reward", "format=0.1"];

@@ -68,9 +68,52 @@ pub fn tag_count(completion: &str) -> f64 {
         * 0.25
 }
 
+/// The form of R1's cold start: `token reasoning token summary`, the token exactly twice (once where the prompt has written
+/// the first), neither part empty, and nothing but whitespace before. 1 or 0.
+///
+/// ```
+/// use r1_verify::{extract::Prefill, format::special_token};
+/// assert_eq!(special_token("|special_token|so and so|special_token|It is 14.", "|special_token|", Prefill::No), 1.0);
+/// ```
+pub fn special_token(completion: &str, token: &str, prefill: Prefill) -> f64 {
+    if token.is_empty() {
+        return 0.0;
+    }
+    let parts: Vec<&str> = completion.splitn(4, token).collect();
+    let ok = match (prefill, parts.as_slice()) {
+        (Prefill::No, [before, reasoning, summary]) => {
+            before.trim().is_empty() && !reasoning.trim().is_empty() && !summary.trim().is_empty()
+        }
+        (Prefill::Yes, [reasoning, summary]) => !reasoning.trim().is_empty() && !summary.trim().is_empty(),
+        _ => false,
+    };
+    f64::from(u8::from(ok))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_special_token_stands_twice() {
+        let of = |text| special_token(text, "<|r|>", Prefill::No);
+        assert_eq!(of(" <|r|>a<|r|>b"), 1.0);
+        for bad in [
+            "",
+            "a",
+            "<|r|>a",
+            "<|r|>a<|r|>",
+            "<|r|> <|r|>b",
+            "x<|r|>a<|r|>b",
+            "<|r|>a<|r|>b<|r|>",
+            "<|r|>a<|r|>b<|r|>c",
+        ] {
+            assert_eq!(of(bad), 0.0, "{bad}");
+        }
+        assert_eq!(special_token("a<|r|>b", "<|r|>", Prefill::Yes), 1.0);
+        assert_eq!(special_token("<|r|>a<|r|>b", "<|r|>", Prefill::Yes), 0.0);
+        assert_eq!(special_token("ab", "", Prefill::No), 0.0);
+    }
 
     #[test]
     fn r1_form_is_strict() {

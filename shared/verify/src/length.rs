@@ -46,9 +46,27 @@ pub fn soft_overlong(len: usize, max_len: usize, cache: usize) -> f64 {
     }
 }
 
+/// Kimi k1.5's length reward within a group whose lengths run from `least` to `greatest`: with
+/// `λ = 1/2 − (len − least)/(greatest − least)`, a right answer has λ and a wrong one `min(0, λ)`; 0 where all have one length.
+pub fn in_group(len: usize, least: usize, greatest: usize, right: bool) -> f64 {
+    if greatest <= least {
+        return 0.0;
+    }
+    let lambda = 0.5 - (len as f64 - least as f64) / (greatest - least) as f64;
+    if right { lambda } else { lambda.min(0.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn in_a_group_short_is_good() {
+        // The paper's λ at both ends and in the middle.
+        assert_eq!([100, 150, 200].map(|len| in_group(len, 100, 200, true)), [0.5, 0.0, -0.5]);
+        assert_eq!([100, 150, 200].map(|len| in_group(len, 100, 200, false)), [0.0, 0.0, -0.5]);
+        assert_eq!(in_group(7, 7, 7, true), 0.0);
+    }
 
     #[test]
     fn cosine_runs_between_its_bounds() {

@@ -9,14 +9,17 @@
 //! |---|---|
 //! | [`extract`] | which part of the completion is reasoning, which span is the answer |
 //! | [`math`] | are two answers the same mathematical object |
-//! | [`choice`], [`exact`], [`countdown`] | the same for lettered options, plain strings, and number puzzles |
+//! | [`choice`], [`exact`], [`countdown`], [`json`] | the same for lettered options, plain strings, number puzzles, and JSON with or without a schema |
+//! | [`code`] | which part is a program, and whether two outputs are the same |
 //! | [`format`](mod@format), [`language`], [`length`], [`repetition`], [`steps`] | rewards that look at form, not at truth |
 
 pub mod choice;
+pub mod code;
 pub mod countdown;
 pub mod exact;
 pub mod extract;
 pub mod format;
+pub mod json;
 pub mod language;
 pub mod length;
 pub mod math;

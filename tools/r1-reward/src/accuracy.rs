@@ -1,9 +1,10 @@
 //! Whether the answer of a row is right, judged as the row's `task` asks.
 
+use crate::code::Tests;
 use crate::settings::Settings;
 use r1_records::{RecordError, Row};
-use r1_verify::extract::{self, Extraction, Missing};
-use r1_verify::{Judgement, choice, countdown, exact, math};
+use r1_verify::extract::{self, Extraction, Missing, Prefill};
+use r1_verify::{Judgement, Verdict, choice, code, countdown, exact, json, math};
 use serde_json::Value;
 
 /// What the answer of one row came to.
@@ -11,17 +12,37 @@ use serde_json::Value;
 pub enum Outcome {
     /// The answer was compared with the expected one.
     Judged(Judgement),
+    /// A program was run against tests: how many it passed, of how many.
+    Tested { passed: usize, total: usize },
     /// There is something to compare with, but no answer.
     NoAnswer(Missing),
     /// Nothing here can tell: there is no expected answer, or the task is judged elsewhere.
     NotJudged,
 }
 
+/// The classes of outcomes, in words.
+pub const CLASSES: [&str; 5] = ["right", "wrong", "undecided", "no answer", "not judged"];
+
 impl Outcome {
-    /// 1 for a right answer, 0 for a wrong, missing or undecided one; absent where nothing can tell.
+    /// Its class, one of [`CLASSES`].
+    pub fn class(self) -> &'static str {
+        CLASSES[match self {
+            Outcome::Judged(judgement) => match judgement.verdict {
+                Verdict::Equal => 0,
+                Verdict::Unequal => 1,
+                Verdict::Undecided => 2,
+            },
+            Outcome::Tested { passed, total } => usize::from(passed < total),
+            Outcome::NoAnswer(_) => 3,
+            Outcome::NotJudged => 4,
+        }]
+    }
+
+    /// 1 for a right answer, 0 for a wrong, missing or undecided one; the share of tests passed; absent where nothing can tell.
     pub fn reward(self) -> Option<f64> {
         match self {
             Outcome::Judged(judgement) => Some(if judgement.is_equal() { 1.0 } else { 0.0 }),
+            Outcome::Tested { passed, total } => Some(passed as f64 / total as f64),
             Outcome::NoAnswer(_) => Some(0.0),
             Outcome::NotJudged => None,
         }
@@ -34,16 +55,17 @@ pub enum Expected {
     Choice { answer: String, options: Vec<String> },
     Exact(String),
     Countdown { numbers: Vec<i64>, target: i64 },
+    Json { value: Option<Value>, schema: Option<Value> },
+    Code(Tests),
     Nothing,
 }
 
 impl Expected {
     /// Reads the row's task and the columns it needs.
-    pub fn of(row: &Row) -> Result<Expected, RecordError> {
-        let task = row.task()?;
+    pub fn of(row: &Row, task: &str, settings: &Settings) -> Result<Expected, RecordError> {
         let answer =
             |row: &Row| Ok::<_, RecordError>(row.answer()?.map(|a| extract::expected(&a).into_owned()));
-        Ok(match task.as_str() {
+        Ok(match task {
             "math" => answer(row)?.map_or(Expected::Nothing, Expected::Math),
             "exact" => row.answer()?.map_or(Expected::Nothing, Expected::Exact),
             "choice" => match answer(row)? {
@@ -51,21 +73,41 @@ impl Expected {
                 None => Expected::Nothing,
             },
             "countdown" => puzzle(row)?,
+            "json" => wanted(row)?,
+            "code" if settings.code.is_some() => Tests::of(row)?.map_or(Expected::Nothing, Expected::Code),
             // Judged by running a program, or by a model.
             "code" | "general" => Expected::Nothing,
+            // A program may know what this is.
+            _ if !settings.programs.is_empty() => Expected::Nothing,
             other => {
                 return Err(row.error_in(
                     "task",
                     format!("task {other:?} has no verifier"),
-                    "use math, choice, exact, countdown, code or general",
+                    "use math, choice, exact, countdown, json, code or general, or judge it with --exec",
                 ));
             }
         })
     }
 
     /// Compares an extracted answer.
-    pub fn judge(&self, found: &Result<Extraction<'_>, Missing>, settings: &Settings) -> Outcome {
-        if matches!(self, Expected::Nothing) {
+    pub fn judge(
+        &self,
+        found: &Result<Extraction<'_>, Missing>,
+        completion: &str,
+        prefill: Prefill,
+        settings: &Settings,
+    ) -> std::io::Result<Outcome> {
+        if let (Expected::Code(tests), Some(runner)) = (self, &settings.code) {
+            return Ok(match code::program(completion, prefill) {
+                Ok(program) => runner.test(tests, program)?,
+                Err(missing) => Outcome::NoAnswer(missing),
+            });
+        }
+        Ok(self.compare(found, settings))
+    }
+
+    fn compare(&self, found: &Result<Extraction<'_>, Missing>, settings: &Settings) -> Outcome {
+        if matches!(self, Expected::Nothing | Expected::Code(_)) {
             return Outcome::NotJudged;
         }
         let answer = match found {
@@ -82,7 +124,8 @@ impl Expected {
             Expected::Countdown { numbers, target } => {
                 countdown::judge(answer, numbers, *target, settings.numbers)
             }
-            Expected::Nothing => return Outcome::NotJudged,
+            Expected::Json { value, schema } => json::judge(answer, value.as_ref(), schema.as_ref()),
+            Expected::Code(_) | Expected::Nothing => return Outcome::NotJudged,
         })
     }
 
@@ -103,7 +146,11 @@ impl Expected {
             Expected::Countdown { numbers, target } => {
                 (answer.trim().to_string(), format!("{target} from {numbers:?}"))
             }
-            Expected::Nothing => (answer.to_string(), String::new()),
+            Expected::Json { value, schema } => {
+                let side = |side: &Option<Value>| side.as_ref().map(Value::to_string);
+                (answer.trim().to_string(), side(value).or(side(schema)).unwrap_or_default())
+            }
+            Expected::Code(_) | Expected::Nothing => (answer.to_string(), String::new()),
         }
     }
 }
@@ -116,6 +163,23 @@ fn options(row: &Row) -> Result<Vec<String>, RecordError> {
         }
     }
     Ok(Vec::new())
+}
+
+/// What a JSON row expects: `answer`, a value or its text, and `schema`, an object or its text.
+fn wanted(row: &Row) -> Result<Expected, RecordError> {
+    let read = |name: &str| match row.get::<Value>(name)? {
+        Some(Value::String(text)) => serde_json::from_str(&text).map(Some).map_err(|error| {
+            row.error_in(
+                name,
+                format!("`{name}` is not JSON: {error}"),
+                "write the value, or its text in JSON",
+            )
+        }),
+        Some(Value::Null) | None => Ok(None),
+        value => Ok(value),
+    };
+    let (value, schema) = (read("answer")?, read("schema")?);
+    Ok(if value.is_none() && schema.is_none() { Expected::Nothing } else { Expected::Json { value, schema } })
 }
 
 /// The numbers and the target of a countdown row: `nums` or `numbers`, and `target`; or the same within `metadata`.

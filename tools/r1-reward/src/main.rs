@@ -10,10 +10,19 @@
 //! What a part is worth is in `part.rs`, how an answer is judged in `accuracy.rs`; the verifiers are the crate r1-verify.
 
 mod accuracy;
+mod chunk;
+mod code;
+mod group;
+mod judge;
+mod parallel;
 mod part;
+mod program;
 mod report;
 mod run;
 mod settings;
+mod spool;
+mod waiting;
+mod weights;
 
 use clap::Parser;
 
@@ -21,8 +30,9 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Parts: accuracy format language think_format open_r1_format tag_count reasoning_steps cosine_length
-soft_overlong repetition; any other name is a number of the row's `judgement`.
+    after_help = "Parts: accuracy format language think_format open_r1_format tag_count special_token_format reasoning_steps cosine_length
+soft_overlong repetition group_length; a name of --exec; any other name is a number of the row's `judgement`.
+Tasks: math choice exact countdown json code general.
 
 Examples:
   r1-reward --reward accuracy=1 --reward format=0.1 rollouts.jsonl -o rewarded.jsonl
@@ -42,6 +52,8 @@ struct Args {
     /// Say on stderr, for each row, what was found, both normal forms, and the rule that decided
     #[arg(long)]
     why: bool,
+    #[command(flatten)]
+    threads: r1_cli::Threads,
     #[command(flatten)]
     skip_bad: r1_cli::SkipBad,
     #[command(flatten)]

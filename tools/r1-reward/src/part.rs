@@ -2,7 +2,7 @@
 
 use crate::accuracy::Outcome;
 use crate::settings::Settings;
-use r1_records::{Outline, RecordError, Row};
+use r1_records::{Outline, Prompt, RecordError, Row};
 use r1_verify::extract::{Prefill, split};
 use r1_verify::length::{Cosine, soft_overlong};
 use r1_verify::{format, language, repetition, steps};
@@ -22,6 +22,8 @@ pub enum Part {
     OpenR1Format,
     /// open-r1's tag count.
     TagCount,
+    /// The form of R1's cold start.
+    SpecialTokenFormat,
     /// Steps shown, at most three, as a share.
     ReasoningSteps,
     /// Cosine of the length between bounds that depend on accuracy.
@@ -30,6 +32,10 @@ pub enum Part {
     SoftOverlong,
     /// Penalty for repeated n-grams.
     Repetition,
+    /// Kimi's length reward within a group; known only when the group is whole.
+    GroupLength,
+    /// The answer of an `--exec` program; known only when it has answered.
+    Program(String),
     /// A number of the row's `judgement`.
     Judged(String),
 }
@@ -44,10 +50,12 @@ impl Part {
             "think_format" => Part::ThinkFormat,
             "open_r1_format" => Part::OpenR1Format,
             "tag_count" => Part::TagCount,
+            "special_token_format" => Part::SpecialTokenFormat,
             "reasoning_steps" => Part::ReasoningSteps,
             "cosine_length" => Part::CosineLength,
             "soft_overlong" => Part::SoftOverlong,
             "repetition" => Part::Repetition,
+            "group_length" => Part::GroupLength,
             other => Part::Judged(other.to_string()),
         }
     }
@@ -61,33 +69,40 @@ impl Part {
             Part::ThinkFormat => "think_format",
             Part::OpenR1Format => "open_r1_format",
             Part::TagCount => "tag_count",
+            Part::SpecialTokenFormat => "special_token_format",
             Part::ReasoningSteps => "reasoning_steps",
             Part::CosineLength => "cosine_length",
             Part::SoftOverlong => "soft_overlong",
             Part::Repetition => "repetition",
-            Part::Judged(name) => name,
+            Part::GroupLength => "group_length",
+            Part::Program(name) | Part::Judged(name) => name,
         }
     }
 
     /// Its value for one completion; absent where it does not apply.
     pub fn value(&self, seen: &Seen<'_>, settings: &Settings) -> Result<Option<f64>, RecordError> {
         let text = seen.outline.completion.as_str();
-        let len = || seen.outline.completion_tokens.unwrap_or_else(|| text.chars().count());
         Ok(match self {
             Part::Accuracy => seen.outcome.reward(),
             Part::Format => Some(format::r1(text, seen.prefill)),
             Part::ThinkFormat => Some(format::think(text)),
             Part::OpenR1Format => Some(format::open_r1(text)),
             Part::TagCount => Some(format::tag_count(text)),
+            Part::SpecialTokenFormat => {
+                let token = settings.special_token.as_str();
+                let opened = seen.row.prompt_column().is_some()
+                    && matches!(seen.row.prompt()?, Prompt::Text(text) if text.trim_end().ends_with(token));
+                Some(format::special_token(text, token, if opened { Prefill::Yes } else { Prefill::No }))
+            }
             Part::ReasoningSteps => {
                 let reasoning = split(text, seen.prefill).reasoning;
                 Some(steps::reasoning_steps(reasoning.map_or(text, |r| &text[r])))
             }
             Part::CosineLength => {
                 let cosine = Cosine::with_max_len(settings.max_len);
-                seen.outcome.reward().map(|right| cosine.reward(len(), right == 1.0))
+                seen.outcome.reward().map(|right| cosine.reward(seen.length, right == 1.0))
             }
-            Part::SoftOverlong => Some(soft_overlong(len(), settings.max_len, settings.overlong_cache)),
+            Part::SoftOverlong => Some(soft_overlong(seen.length, settings.max_len, settings.overlong_cache)),
             Part::Repetition => Some(match seen.outline.completion_tokens {
                 Some(_) => {
                     let ids = seen.row.rollout()?.completion_ids.unwrap_or_default();
@@ -103,6 +118,7 @@ impl Part {
                 }
                 None => None,
             },
+            Part::GroupLength | Part::Program(_) => None,
             Part::Judged(name) => seen.row.judgement()?.and_then(|j| j.number(name)),
         })
     }
@@ -114,6 +130,8 @@ pub struct Seen<'r> {
     pub outline: &'r Outline,
     pub prefill: Prefill,
     pub outcome: Outcome,
+    /// Tokens where the row has ids, else characters.
+    pub length: usize,
 }
 
 /// The language the reasoning should be in: the flag's, the row's, or that of the prompt's script.

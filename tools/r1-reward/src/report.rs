@@ -1,9 +1,8 @@
 //! What is said on stderr: the reason of each verdict, and the summary at the end.
 
 use crate::accuracy::{Expected, Outcome};
+use crate::judge::Rewarded;
 use crate::settings::Settings;
-use r1_records::Reward;
-use r1_verify::Verdict;
 use r1_verify::extract::{Extraction, Missing};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,6 +15,9 @@ pub fn why(
     outcome: Outcome,
     settings: &Settings,
 ) -> String {
+    if let Outcome::Tested { passed, total } = outcome {
+        return format!("{place}: {}: {passed} of {total} tests passed", outcome.class());
+    }
     let found = match found {
         Ok(found) => found,
         Err(missing) => return format!("{place}: no answer: {}", missing.reason()),
@@ -30,7 +32,7 @@ pub fn why(
     match outcome {
         Outcome::Judged(judgement) => {
             let (left, right) = expected.forms(&found.answer, settings);
-            let verdict = class(outcome);
+            let verdict = outcome.class();
             format!(
                 "{place}: {verdict} by rule {:?}: {} against {}",
                 judgement.rule,
@@ -51,19 +53,6 @@ fn brief(text: &str) -> String {
     out
 }
 
-/// The class of an outcome, in words.
-fn class(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Judged(judgement) => match judgement.verdict {
-            Verdict::Equal => "right",
-            Verdict::Unequal => "wrong",
-            Verdict::Undecided => "undecided",
-        },
-        Outcome::NoAnswer(_) => "no answer",
-        Outcome::NotJudged => "not judged",
-    }
-}
-
 /// Counts over all rows.
 #[derive(Default)]
 pub struct Summary {
@@ -73,6 +62,8 @@ pub struct Summary {
     /// Sum and number of each part, in the order asked for.
     parts: Vec<(String, f64, u64)>,
     classes: BTreeMap<&'static str, u64>,
+    /// Rows of the task code that nothing has judged.
+    code: u64,
     /// Completions that close a reasoning which neither they nor the prompt's text has opened.
     closes_unopened: u64,
 }
@@ -90,9 +81,11 @@ struct Line<'s> {
 
 impl Summary {
     /// Adds one row.
-    pub fn add(&mut self, reward: &Reward, outcome: Outcome, closes_unopened: bool) {
+    pub fn add(&mut self, rewarded: &Rewarded) {
+        let reward = &rewarded.reward;
         self.rows += 1;
-        self.closes_unopened += u64::from(closes_unopened);
+        self.code += u64::from(rewarded.task == "code" && rewarded.right.is_none());
+        self.closes_unopened += u64::from(rewarded.closes_unopened);
         match reward.total {
             Some(total) => self.total += total,
             None => self.without_total += 1,
@@ -106,7 +99,7 @@ impl Summary {
                 None => self.parts.push((name.clone(), *value, 1)),
             }
         }
-        *self.classes.entry(class(outcome)).or_default() += 1;
+        *self.classes.entry(rewarded.class).or_default() += 1;
     }
 
     /// One line for a person.
@@ -130,13 +123,21 @@ impl Summary {
     }
 
     /// What the user may have to set, where the completions look so.
-    pub fn advice(&self) -> Option<String> {
-        (self.closes_unopened > 0).then(|| {
-            format!(
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if self.code > 0 {
+            advice.push(format!(
+                "{} rows of the task code are not judged; --allow-code runs their programs against the row's tests, in a sandbox",
+                self.code
+            ));
+        }
+        if self.closes_unopened > 0 {
+            advice.push(format!(
                 "{} completions close a <think> that they have not opened; if the prompt opens it, give --prefilled yes",
                 self.closes_unopened
-            )
-        })
+            ));
+        }
+        advice
     }
 
     /// One line for --metrics.

@@ -1,6 +1,8 @@
 //! Flags, and the settings they come to.
 
-use crate::part::Part;
+use crate::code::{CodeFlags, Runner};
+use crate::program::Program;
+use crate::weights::{Weight, Weights, program, weight};
 use clap::ValueEnum;
 use r1_verify::countdown;
 use r1_verify::extract::{DEFAULT_ORDER, Source};
@@ -10,18 +12,26 @@ use r1_verify::math;
 /// Which parts, and what each counts.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RewardFlags {
-    /// A part and its weight in the total; repeat [default: those of --preset]
-    #[arg(long = "reward", value_name = "NAME=WEIGHT", value_parser = weighted)]
-    reward: Vec<(Part, f64)>,
+    /// A part and its weight in the total, for all rows or for those of one task; repeat [default: those of --preset]
+    #[arg(long = "reward", value_name = "[TASK:]NAME=WEIGHT", value_parser = weight)]
+    reward: Vec<Weight>,
     /// Whose weights to use where no --reward is given
     #[arg(long, value_enum, default_value_t = Preset::R1Zero, conflicts_with = "reward")]
     preset: Preset,
+    /// An executable that judges too: rows in, a line with a number or null out for each; weighs 1 or what --reward NAME says
+    #[arg(long = "exec", value_name = "[NAME=]PROGRAM", value_parser = program)]
+    programs: Vec<Program>,
+    #[command(flatten)]
+    code: CodeFlags,
     /// Greatest length for cosine_length and soft_overlong: tokens where the row has ids, else characters
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_len: usize,
     /// Length before --max-len from which soft_overlong punishes
     #[arg(long, value_name = "N", default_value_t = 200)]
     overlong_cache: usize,
+    /// What special_token_format looks for around the reasoning
+    #[arg(long, value_name = "TOKEN", default_value = "|special_token|", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    special_token: String,
     /// Size of the n-grams of repetition
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     ngram: u16,
@@ -85,10 +95,12 @@ pub enum Numbers {
 }
 
 /// Everything that is settled before the first row.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
-    /// Parts and weights, in the order in which they are written.
-    pub parts: Vec<(Part, f64)>,
+    pub weights: Weights,
+    pub programs: Vec<Program>,
+    /// What runs the programs of the task code, where that is allowed.
+    pub code: Option<Runner>,
     pub order: Vec<Source>,
     pub prefilled: Prefilled,
     pub language: Option<String>,
@@ -97,23 +109,19 @@ pub struct Settings {
     pub max_len: usize,
     pub overlong_cache: usize,
     pub ngram: usize,
+    pub special_token: String,
 }
 
 impl Settings {
     /// Settles the flags.
     pub fn new(rewards: &RewardFlags, reading: &ReadingFlags) -> anyhow::Result<Settings> {
-        let parts = if rewards.reward.is_empty() { rewards.preset.parts() } else { rewards.reward.clone() };
-        for (i, (part, _)) in parts.iter().enumerate() {
-            if parts[..i].iter().any(|(earlier, _)| earlier == part) {
-                return Err(r1_cli::misuse(
-                    format!("--reward {} is given twice", part.name()),
-                    "give each part one weight",
-                ));
-            }
-        }
+        let given = if rewards.reward.is_empty() { rewards.preset.weights() } else { rewards.reward.clone() };
+        let weights = Weights::new(&given, &rewards.programs)?;
         let order = if reading.extract.is_empty() { DEFAULT_ORDER.to_vec() } else { reading.extract.clone() };
         Ok(Settings {
-            parts,
+            weights,
+            programs: rewards.programs.clone(),
+            code: rewards.code.runner()?,
             order,
             prefilled: reading.prefilled,
             language: reading.language.clone(),
@@ -129,35 +137,20 @@ impl Settings {
             max_len: rewards.max_len,
             overlong_cache: rewards.overlong_cache,
             ngram: usize::from(rewards.ngram),
+            special_token: rewards.special_token.clone(),
         })
     }
 }
 
 impl Preset {
-    fn parts(self) -> Vec<(Part, f64)> {
+    fn weights(self) -> Vec<Weight> {
         let names: &[&str] = match self {
             Preset::R1Zero => &["accuracy", "format"],
             Preset::R1 => &["accuracy", "format", "language"],
             Preset::R1All => &["accuracy", "format", "language", "helpful", "harmless"],
         };
-        names.iter().map(|name| (Part::from_name(name), 1.0)).collect()
+        names.iter().map(|name| Weight { task: None, name: name.to_string(), weight: 1.0 }).collect()
     }
-}
-
-/// `NAME=WEIGHT`; a name alone weighs 1.
-fn weighted(text: &str) -> Result<(Part, f64), String> {
-    let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
-        return Err(format!("{name:?} is no name of a reward: small letters, digits and _ only"));
-    }
-    if matches!(name, "total" | "answer") {
-        return Err(format!("`{name}` is a key of the reward itself and cannot be a part"));
-    }
-    let weight: f64 = weight.parse().map_err(|_| format!("{weight:?} is no number"))?;
-    if !weight.is_finite() {
-        return Err("a weight must be finite".to_string());
-    }
-    Ok((Part::from_name(name), weight))
 }
 
 fn source(text: &str) -> Result<Source, String> {
@@ -177,19 +170,6 @@ fn language(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn weights_are_names_and_finite_numbers() {
-        assert_eq!(weighted("accuracy=1").unwrap(), (Part::Accuracy, 1.0));
-        assert_eq!(weighted("format").unwrap(), (Part::Format, 1.0));
-        assert_eq!(weighted("cosine_length=-0.5").unwrap(), (Part::CosineLength, -0.5));
-        assert_eq!(weighted("helpful=2").unwrap(), (Part::Judged("helpful".into()), 2.0));
-        for bad in
-            ["=1", "accuracy=", "accuracy=nan", "accuracy=inf", "total=1", "answer=1", "Accuracy=1", "a b=1"]
-        {
-            assert!(weighted(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn sources_and_languages_have_names() {
