@@ -16,7 +16,7 @@ $(1)/round-$(2)/advantaged.jsonl: $(4) | settled
 	mkdir -p $$(@D)
 	$(5) \
 	  | $(BIN)/r1-rollout $(3) --samples $(GROUP) $(7) $(SAMPLER) \
-	  | $(BIN)/r1-reward $(6) \
+	  | $(BIN)/r1-reward $(6) $(JUDGE) \
 	  | $(BIN)/r1-advantage > $$@.part
 	mv $$@.part $$@
 $(1)/round-$(2)/done: $(1)/round-$(2)/advantaged.jsonl
@@ -39,6 +39,6 @@ one-less = $(shell expr $(1) - 1)
 define EVALUATE
 $(EVAL)/$(1).jsonl: $(EVAL)/tasks.jsonl $(3)
 	$(BIN)/r1-rollout $(2) $$< --samples $(EVAL_SAMPLES) $(4) --max-tokens $(MAX_TOKENS) --seed 1000 $(ENGINE) \
-	  | $(BIN)/r1-reward --reward accuracy=1 --reward format=0.1 --reward language=0.2 > $$@.part
+	  | $(BIN)/r1-reward --reward accuracy=1 --reward format=0.1 --reward language=0.2 $(JUDGE) > $$@.part
 	mv $$@.part $$@
 endef

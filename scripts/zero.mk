@@ -15,6 +15,7 @@ HELD_OUT     ?= 300
 EVAL_SAMPLES ?= 4
 BASE_FLAGS   ?= --epochs 1 --batch-size 64 --lr 2e-3 --schedule cosine --warmup 40 --router-bias-rate 0.01
 ZERO_REWARDS ?= --reward accuracy=1 --reward format=0.1
+JUDGE        ?=
 ZERO_FLAGS   ?= --lr 3e-4 --loss dapo
 
 BASE := $(RUN)/0-base
@@ -28,7 +29,7 @@ UPDATE  = $(ENGINE)
 # What a run was begun with stands in $(RUN)/settings; other settings want another RUN, or old results would pass for new.
 SETTINGS = MODEL=$(MODEL) TASKS=$(TASKS) SEED=$(SEED) TEMPLATE=$(TEMPLATE) PROBLEMS=$(PROBLEMS) ASKED=$(ASKED) \
   CORPUS=$(CORPUS) PROMPTS=$(PROMPTS) GROUP=$(GROUP) MAX_TOKENS=$(MAX_TOKENS) HELD_OUT=$(HELD_OUT) \
-  EVAL_SAMPLES=$(EVAL_SAMPLES) BASE_FLAGS=$(BASE_FLAGS) ZERO_REWARDS=$(ZERO_REWARDS) ZERO_FLAGS=$(ZERO_FLAGS)
+  EVAL_SAMPLES=$(EVAL_SAMPLES) BASE_FLAGS=$(BASE_FLAGS) ZERO_REWARDS=$(ZERO_REWARDS) JUDGE=$(JUDGE) ZERO_FLAGS=$(ZERO_FLAGS)
 
 export R1_SETTINGS = $(SETTINGS)
 

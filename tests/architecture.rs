@@ -13,13 +13,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared/cli", &[]),
     ("shared/records", &[]),
     ("shared/verify", &[]),
+    ("shared/sandbox", &[]),
     ("shared/model", &["r1-kernels"]),
     ("shared/train", &["r1-model", "r1-kernels", "r1-cli", "r1-records"]),
     // Cannot change weights: no r1-train.
     ("tools/r1-rollout", &["r1-cli", "r1-records", "r1-model", "r1-kernels"]),
     // Need no model.
     ("tools/r1-tasks", &["r1-cli", "r1-records", "r1-verify"]),
-    ("tools/r1-reward", &["r1-cli", "r1-records", "r1-verify"]),
+    ("tools/r1-reward", &["r1-cli", "r1-records", "r1-verify", "r1-sandbox"]),
     ("tools/r1-advantage", &["r1-cli", "r1-records"]),
     ("tools/r1-reject", &["r1-cli", "r1-records", "r1-verify"]),
     ("tools/r1-eval", &["r1-cli", "r1-records"]),

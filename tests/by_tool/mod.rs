@@ -1,11 +1,12 @@
 //! Each tool as a process: what it prints, what it writes, how it fails.
-mod init;
-mod tasks;
-mod sft;
-mod rollout;
-mod reward;
+
 mod advantage;
-mod grpo;
-mod reject;
 mod distill;
 mod eval;
+mod grpo;
+mod init;
+mod reject;
+mod reward;
+pub mod rollout;
+pub mod sft;
+mod tasks;

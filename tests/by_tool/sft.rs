@@ -46,7 +46,10 @@ pub fn metrics(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut lines = crate::harness::rows(&text);
     for line in &mut lines {
-        line.as_object_mut().expect("an object").remove("tokens_per_second");
+        let line = line.as_object_mut().expect("an object");
+        for name in ["tokens_per_second", "step_time"] {
+            line.remove(name);
+        }
     }
     lines
 }
