@@ -5,6 +5,9 @@ use super::*;
 /// The tensor that most damages are done to: 384 × 128.
 const UP: &str = "model.layers.1.mlp.up_proj.weight";
 
+/// A file of a policy, what stands in it instead (nothing: it is not there), and words of the error.
+type Damage = (&'static str, Option<Vec<u8>>, &'static [&'static str]);
+
 /// A tensor of a safetensors file: name, shape, bytes.
 type Tensor = (String, Vec<usize>, Vec<u8>);
 
@@ -65,7 +68,7 @@ fn damaged_policies_are_one_line_in_every_tool() {
     run("r1-init", &flags, &corpus).success();
     let large = fs::read(Path::new(&larger).join("tokenizer.json")).unwrap();
 
-    let damages: Vec<(&str, Option<Vec<u8>>, &[&str])> = vec![
+    let damages: Vec<Damage> = vec![
         ("model.safetensors", edited(&|l| drop(l.remove(at(l, UP)))), &[UP, "is missing"]),
         (
             "model.safetensors",
