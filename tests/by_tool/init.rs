@@ -196,7 +196,7 @@ fn a_directory_that_is_no_policy_is_not_replaced() {
     fs::write(scratch.path().join("thesis.tex"), "x").unwrap();
     let target = scratch.path().to_str().unwrap();
     let arguments = ["--preset", "llama-tiny", "--corpus", "-", "-o", target];
-    run("r1-init", &arguments, &corpus()).refused(2, &["no config.json", "not replaced", "-o"]);
+    run("r1-init", &arguments, &corpus()).refused(2, &["would lose thesis.tex", "-o"]);
     assert_eq!(names(scratch.path()), ["thesis.tex"]);
 }
 

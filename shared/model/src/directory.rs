@@ -74,7 +74,7 @@ pub fn check_replaceable(dir: &Path) -> Result<()> {
     }
     let more = if foreign.len() > 3 { " …" } else { "" };
     bail!(
-        "{}: writing over it would lose {}{more}; move them elsewhere, or give another -o",
+        "{}: writing over it would lose {}{more}",
         dir.display(),
         foreign[..foreign.len().min(3)].join(", ")
     );

@@ -175,7 +175,7 @@ pub fn settle(out: &Path, planned: &State) -> Result<Start> {
 /// Exit 2, naming the files that would be lost.
 pub fn check_replaceable(dir: &Path) -> Result<()> {
     r1_model::directory::check_replaceable(dir)
-        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "or remove the directory to start over"))
+        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "move them elsewhere, or give another -o"))
 }
 
 /// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
