@@ -39,12 +39,16 @@ pub fn in_order<T: Send + 'static, R: Send + 'static>(
             }
         }
     }));
+    let mut line = Some(line);
     std::iter::from_fn(move || {
-        if let Ok(result) = line.recv()
+        if let Some(line) = &line
+            && let Ok(result) = line.recv()
             && let Ok(result) = result.recv()
         {
             return Some(result);
         }
+        // Nobody takes results any more: the source must not wait for room in the line, nor the crew for the source.
+        line = None;
         // The end, or a thread that has panicked: then the end would be a lie.
         for member in crew.drain(..) {
             if let Err(panic) = member.join() {
