@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -67,7 +67,22 @@ pub fn executable(tool: &str) -> PathBuf {
 pub fn command(tool: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(executable(tool));
     command.args(arguments).current_dir(root());
+    heed_signals(&mut command);
     command
+}
+
+/// Gives a process the default action for the signals that ask it to end. A shell that starts a job in the background lets it
+/// ignore SIGINT, every descendant inherits that, and our tools rightly keep it: a test of signals would wait for ever.
+pub fn heed_signals(command: &mut Command) {
+    let reset = || {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only `signal` is called, which may be called there.
+    unsafe { command.pre_exec(reset) };
 }
 
 /// Runs a tool with this text as standard input.

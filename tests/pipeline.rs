@@ -127,6 +127,7 @@ fn the_recipe_in_a_shell() {
 fn make(words: &[&str]) -> Command {
     let mut command = Command::new("make");
     command.args(words).args(["BUILT=1", &format!("BIN={}", programs())]).current_dir(root());
+    heed_signals(&mut command);
     // What an outer make says to its children is not meant for this one.
     for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"] {
         command.env_remove(name);
@@ -275,7 +276,7 @@ fn a_make_stopped_at_any_moment_ends_with_the_same_bytes() {
     let mut stops = 0u32;
     let table_again = loop {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let share = 0.04 + 0.12 * ((state >> 40) as f64 / (1u64 << 24) as f64) + 0.015 * f64::from(stops);
+        let share = 0.03 + 0.08 * ((state >> 40) as f64 / (1u64 << 24) as f64) + 0.015 * f64::from(stops);
         let child = miniature(&broken, "-s").spawn().expect("make can be started");
         let deadline = Instant::now() + whole_run.mul_f64(share);
         let mut child = child;
