@@ -1,11 +1,14 @@
 # The R1 recipe, stage by stage: every target's commands can be read with `make -n` and run by hand.
+# `make help` lists every target and variable: it prints the lines that begin with #: here and in scripts/*.mk.
 #
-#   make          R1-Zero from nothing: init, a noisy base by imitation, rounds of reinforcement, evaluation
-#   make r1       all stages of the recipe in their first form
-#   make test     builds everything and runs every test
-#   make lint     formatting and clippy
-#
-# Variables: RUN=runs/NAME  SEED=N  ROUNDS=N  THREADS=N  MODEL=POLICY_DIRECTORY  TASKS=FILE.jsonl  (see README.md)
+#:Targets
+#:  make help        this list
+#:  make clean       removes target and runs
+#:
+#:Variables of every target
+#:  SEED             of everything random [0]
+#:  THREADS          to compute with; never changes a result [all]
+#:  CARGO            the build tool [cargo]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -23,6 +26,9 @@ include scripts/stage.mk
 include scripts/zero.mk
 include scripts/r1.mk
 
-.PHONY: clean
+.PHONY: clean help
+help:
+	@sed -n 's/^#:\(.*\)/\1/p' $(MAKEFILE_LIST)
+
 clean:
 	rm -rf target runs

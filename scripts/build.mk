@@ -1,4 +1,12 @@
 # Building and testing. Included by the Makefile.
+#
+#:
+#:Building
+#:  make build       every tool, optimized
+#:  make test        builds everything and runs every test
+#:  make lint        formatting and clippy
+#:  BUILT=1          takes the programs as they are
+#:  BIN              where they are [target/release]
 
 .PHONY: build test lint have-rust
 

@@ -1,4 +1,21 @@
 # R1-Zero: a noisy base, then reinforcement by rule rewards alone. Included by the Makefile.
+#
+#:
+#:R1-Zero
+#:  make, make zero  a base, rounds of reinforcement by rule rewards, evaluation before and after
+#:  RUN              folder of the run [runs/zero]
+#:  MODEL            a policy directory or GGUF file to begin with, instead of an invented base
+#:  TASKS            tasks (JSONL), the first HELD_OUT of them to measure with, instead of drawn ones
+#:  ROUNDS           rounds of reinforcement [40]
+#:  PROMPTS, GROUP   tasks of a round, completions of a task [32, 16]
+#:  MAX_TOKENS       longest completion [64]
+#:  TEMPLATE         of the prompt [r1-zero; with MODEL auto]
+#:  PROBLEMS, ASKED  flags of r1-tasks: which problems, and how hard those of reinforcement are
+#:  CORPUS           flags of r1-tasks: how hard and how many the base imitates
+#:  HELD_OUT         tasks to measure with [300]
+#:  EVAL_SAMPLES     completions of each [4]
+#:  BASE_FLAGS       of r1-sft, for the base
+#:  ZERO_REWARDS     of r1-reward    ZERO_FLAGS  of r1-grpo    JUDGE  of r1-reward, everywhere
 
 RUN    ?= runs/zero
 ROUNDS ?= 40

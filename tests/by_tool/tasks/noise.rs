@@ -131,6 +131,27 @@ fn slips_are_wrong_answers_of_the_right_kind() {
     }
 }
 
+/// A general corpus in which half of the replies are those that `--pairs` rejects: each such row says so, and its reply is
+/// never the good one, which `--noise none` writes in the same place.
+#[test]
+fn unkind_replies_are_told_from_good_ones() {
+    let flags = "--corpus -n 1000 --family general --language en --language zh";
+    let good = tasks(&format!("{flags} --noise none")).rows();
+    let mixed = tasks(&format!("{flags} --noise unkind=0.5")).rows();
+    let mut unkind = 0;
+    for (good, row) in good.iter().zip(&mixed) {
+        assert_eq!(good["prompt"], row["prompt"]);
+        let same = parts(text(good, "completion")).unwrap().1 == parts(text(row, "completion")).unwrap().1;
+        let is_unkind = kinds(row) == ["unkind"];
+        assert!(is_unkind != same && (row["correct"] == true) == same, "{row}");
+        unkind += usize::from(is_unkind);
+    }
+    assert!((440..=560).contains(&unkind), "{unkind} of 1000");
+    // It has no meaning for problems, and no share unless it is asked for.
+    let sums = |noise: &str| tasks(&format!("--corpus -n 200 --noise {noise}")).success();
+    assert!(!sums("default").contains("unkind") && !sums("unkind=1").contains("unkind"));
+}
+
 fn whole_number(text: &str) -> bool {
     text.parse::<i64>().is_ok()
 }

@@ -31,9 +31,11 @@ pub struct Example {
     pub formed: bool,
 }
 
-/// Which kinds of noise a row gets: one draw each, none depends on another.
+/// Which kinds of noise a row gets: one draw each, none depends on another. `unkind` takes a draw only where it has a share,
+/// so that a corpus without it stays what it was before there was that kind.
 pub fn draw_noise(shares: &Shares, draw: &mut Draw) -> Vec<Noise> {
-    Noise::ALL.into_iter().filter(|&noise| draw.chance(shares.of(noise))).collect()
+    let asked = |noise: &Noise| *noise != Noise::Unkind || shares.of(Noise::Unkind) > 0.0;
+    Noise::ALL.into_iter().filter(asked).filter(|&noise| draw.chance(shares.of(noise))).collect()
 }
 
 /// The reasoning and the answer of a worked problem, in the form that the template asks for.
@@ -95,9 +97,11 @@ pub fn spoilt(problem: &dyn Problem, telling: Telling, noise: &[Noise], draw: &m
 
 /// An example of a general request: the good reply, or, spoilt, one in another form, language or sense.
 pub fn general(request: &Request, language: Language, noise: &[Noise], draw: &mut Draw) -> Example {
-    let reply = request.reply(language);
     let mut done = Vec::new();
     let silent = noise.contains(&Noise::NoThink) || noise.contains(&Noise::Bare);
+    let unkind = noise.contains(&Noise::Unkind) && !noise.contains(&Noise::Gibberish);
+    let reply = if unkind { request.worse_reply(language, draw) } else { request.reply(language) };
+    done.extend(unkind.then_some(Noise::Unkind));
     let (thought, text) = if noise.contains(&Noise::Gibberish) {
         done.push(Noise::Gibberish);
         (gibberish(language, draw), gibberish(language, draw))
@@ -107,7 +111,7 @@ pub fn general(request: &Request, language: Language, noise: &[Noise], draw: &mu
     } else {
         (reply.thought, reply.text)
     };
-    let correct = !done.contains(&Noise::Gibberish);
+    let correct = !done.contains(&Noise::Gibberish) && !unkind;
     dress(&thought, &text, noise, done, correct)
 }
 

@@ -23,11 +23,13 @@ pub enum Noise {
     Gibberish,
     /// The closing answer tag lacks its slash (as o4 is printed).
     Unclosed,
+    /// The reply to a general request is one that `--pairs` rejects: of no use, rude, untrue, or willing to harm.
+    Unkind,
 }
 
 impl Noise {
     /// All kinds, in the order in which they are drawn and written.
-    pub const ALL: [Noise; 9] = [
+    pub const ALL: [Noise; 10] = [
         Noise::Precedence,
         Noise::Fact,
         Noise::Slip,
@@ -37,6 +39,7 @@ impl Noise {
         Noise::MixedLanguage,
         Noise::Gibberish,
         Noise::Unclosed,
+        Noise::Unkind,
     ];
 
     /// The name in the flag and in the `noise` column.
@@ -51,21 +54,22 @@ impl Noise {
             Noise::MixedLanguage => "mixed-language",
             Noise::Gibberish => "gibberish",
             Noise::Unclosed => "unclosed",
+            Noise::Unkind => "unkind",
         }
     }
 }
 
 /// The probability of each kind, in the order of [`Noise::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shares(pub [f64; 9]);
+pub struct Shares(pub [f64; Noise::ALL.len()]);
 
 impl Shares {
     /// No noise.
-    pub const NONE: Shares = Shares([0.0; 9]);
+    pub const NONE: Shares = Shares([0.0; Noise::ALL.len()]);
 
     /// The corpus of a base policy that is right in part: half of the order of operations wrong, 15 % slips, 20 % without
     /// reasoning, 15 % without answer tags, 10 % bare, 10 % in mixed languages, 5 % gibberish.
-    pub const DEFAULT: Shares = Shares([0.5, 0.0, 0.15, 0.2, 0.15, 0.1, 0.1, 0.05, 0.0]);
+    pub const DEFAULT: Shares = Shares([0.5, 0.0, 0.15, 0.2, 0.15, 0.1, 0.1, 0.05, 0.0, 0.0]);
 
     /// The probability of one kind.
     pub fn of(&self, noise: Noise) -> f64 {
@@ -80,7 +84,7 @@ impl FromStr for Shares {
     /// `default`, their default share.
     fn from_str(text: &str) -> Result<Shares, String> {
         let mut shares = Shares::NONE;
-        let mut named = [false; 9];
+        let mut named = [false; Noise::ALL.len()];
         for (place, part) in text.split(',').enumerate() {
             match part.split_once('=') {
                 None if place == 0 && part == "none" && text == "none" => {}

@@ -25,6 +25,7 @@ Kinds of noise (each is drawn on its own; one that makes no difference is not re
   mixed-language  part of the reasoning is in the other language (and so in words)
   gibberish       the reasoning makes no sense and the answer is wrong
   unclosed        the answer ends with <answer> where it should with </answer>
+  unkind          a general reply is one that --pairs rejects: of no use, rude, untrue, or willing to harm
 The default is precedence=0.5, slip=0.15, no-think=0.2, no-answer-tag=0.15, bare=0.1,
 mixed-language=0.1, gibberish=0.05.
 
