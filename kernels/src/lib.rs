@@ -14,6 +14,7 @@ mod real;
 
 pub mod adamw;
 pub mod attention;
+pub mod divergence;
 pub mod embedding;
 pub mod head;
 pub mod linear;

@@ -14,6 +14,7 @@ mod cpu;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::ops::Range;
 
@@ -21,6 +22,8 @@ use crate::lanes::ln;
 use crate::linear::{self, Weight};
 use crate::scratch;
 use crate::threads::{self, SharedMut};
+
+pub use top::{Top, top};
 
 /// What forward gives for every row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +38,7 @@ pub struct Output {
 
 /// Rows whose logits are in memory at the same time, for a vocabulary of `v`: at most 64 MiB of logits, where that
 /// leaves enough rows for a good matrix product.
-fn chunk_rows(v: usize) -> usize {
+pub(crate) fn chunk_rows(v: usize) -> usize {
     ((1 << 24) / v.max(1) / 32 * 32).clamp(64, 256)
 }
 
@@ -192,6 +195,11 @@ pub fn row_weights(logits_row: &[f32], inv_temperature: f32, weights: &mut Vec<f
     cpu::temper(logits_row, inv_temperature, weights);
     let top = cpu::top(weights);
     cpu::weigh(weights, top);
+}
+
+/// z = z · by, in place.
+pub(crate) fn scale(z: &mut [f32], by: f32) {
+    cpu::temper_in_place(z, by);
 }
 
 /// Checks the sizes and returns C.

@@ -189,3 +189,39 @@ fn weights_are_the_distribution_that_logprobs_come_from() {
         }
     }
 }
+
+#[test]
+fn the_most_probable_come_first_with_forwards_bits_and_ties_by_id() {
+    for (rows, v, c) in [(1, 1, 1), (3, 16, 8), (70, 333, 12), (300, 70, 5)] {
+        let k = case(rows, v, c);
+        let exact = |i: usize, id: u32| {
+            let (h, t) = (wide(&k.h[i * c..][..c]), f64::from(k.inv_temperature[i]));
+            reference::forward(&h, &wide(&k.w), &[id], &[t]).logprobs[0]
+        };
+        for n in [1, 2.min(v), 17.min(v), v] {
+            let found = any_threads("top", || top(&k.h, &k.packed, &k.inv_temperature, n).logprobs);
+            let ids = top(&k.h, &k.packed, &k.inv_temperature, n).ids;
+            for i in 0..rows {
+                let (ids, logprobs) = (&ids[i * n..][..n], &found[i * n..][..n]);
+                let all: Vec<f32> = (0..v as u32)
+                    .map(|id| {
+                        let (h, t) = (&k.h[i * c..][..c], &k.inv_temperature[i..=i]);
+                        forward(h, &k.packed, &[id], t, false).logprobs[0]
+                    })
+                    .collect();
+                for (j, (&id, &logprob)) in ids.iter().zip(logprobs).enumerate() {
+                    same("a token's logprob", &[all[id as usize]], &[logprob]);
+                    let first = |a: (f32, u32), b: (f32, u32)| a.0 > b.0 || (a.0 == b.0 && a.1 < b.1);
+                    assert!(j == 0 || first((logprobs[j - 1], ids[j - 1]), (logprob, id)));
+                    let before = (0..v as u32).filter(|&o| first((all[o as usize], o), (logprob, id)));
+                    assert!(i > 3 || before.count() == j, "row {i}: {j} tokens go before {id}");
+                }
+                assert!((f64::from(logprobs[0]) - exact(i, ids[0])).abs() < 3e-6);
+            }
+        }
+    }
+    // Four tokens with one logit: the lower ids.
+    let w = [1.0, 2.0, 2.0, 2.0, 1.0, 2.0];
+    let tied = top(&[1.0], &Weight::pack(&w, 6, 1, Precision::F32, false), &[0.7], 5);
+    assert_eq!(tied.ids, [1, 2, 3, 5, 0]);
+}

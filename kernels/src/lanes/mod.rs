@@ -15,7 +15,7 @@ mod plain;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
-pub(crate) use exp::{exp, ln};
+pub(crate) use exp::{exp, exp_wide, ln, log1p};
 pub(crate) use plain::Plain;
 
 /// Lanes of one vector.

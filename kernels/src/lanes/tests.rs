@@ -38,6 +38,18 @@ fn exp_all<V: Lanes>(x: &mut [f32]) {
 }
 
 #[inline(always)]
+fn log1p_all<V: Lanes>(x: &mut [f32]) {
+    for at in (0..x.len()).step_by(WIDTH) {
+        let n = x.len() - at;
+        // SAFETY: at most n values from `at` on are touched.
+        unsafe {
+            let from = x.as_mut_ptr().add(at);
+            store_upto(log1p(load_upto::<V>(from, n)), from, n);
+        }
+    }
+}
+
+#[inline(always)]
 fn every_operation<V: Lanes>(x: &[f32; 48], n: usize) -> Vec<f32> {
     // SAFETY: 48 values are three vectors.
     let (a, b, c) =
@@ -74,6 +86,7 @@ fn every_operation<V: Lanes>(x: &[f32; 48], n: usize) -> Vec<f32> {
 
 on_lanes! {
     fn exp_slice(x: &mut [f32]) = exp_all;
+    fn log1p_slice(x: &mut [f32]) = log1p_all;
     fn operations(x: &[f32; 48], n: usize) -> Vec<f32> = every_operation;
 }
 
@@ -110,6 +123,33 @@ fn exp_is_near_f64_and_the_same_on_every_level() {
             "{level} {ends:?}"
         );
     });
+}
+
+#[test]
+fn log1p_is_near_f64_and_the_same_on_every_level() {
+    let mut x: Vec<f32> = (0..=1_000_000).map(|i| i as f32 * 1e-6).collect();
+    x.extend((0..140).map(|i| (-f64::from(i)).exp2() as f32));
+    let mut y = x.clone();
+    log1p_slice(&mut y);
+    for (&x, &y) in x.iter().zip(&y) {
+        let exact = f64::from(x).ln_1p();
+        assert!((f64::from(y) - exact).abs() <= 1.5 * f64::from(f32::EPSILON) * exact, "ln(1 + {x}) = {y}");
+    }
+    each_level(|level| {
+        let mut z = x.clone();
+        log1p_slice(&mut z);
+        assert_eq!(bits(&y), bits(&z), "{level}");
+    });
+}
+
+#[test]
+fn exp_wide_is_f64s() {
+    for i in 0..700_000 {
+        let x = i as f32 * -1e-3 + 3.0;
+        let exact = f64::from(x).exp();
+        assert!((exp_wide(x) - exact).abs() <= 2e-13 * exact, "e^{x} = {}", exp_wide(x));
+    }
+    assert_eq!((exp_wide(0.0), exp_wide(-1e30)), (1.0, 0.0));
 }
 
 #[test]
