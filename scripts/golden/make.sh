@@ -11,6 +11,7 @@ fi
 export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 "$venv/bin/python" "$here/checkpoints.py"
 "$venv/bin/python" "$here/loss.py"
+"$venv/bin/python" "$here/divergence.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"
 # The tokenizer's goldens start from what r1-init learns: build it first.

@@ -237,6 +237,17 @@ fn settle_config(file: &Path) -> Result<()> {
     if config != before { write_json(file, &config) } else { Ok(()) }
 }
 
+/// `sha256:…` of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_of(file: &Path) -> Result<String> {
+    let place = || format!("{}", file.display());
+    let mut bytes = Hashing::new(io::BufReader::new(fs::File::open(file).with_context(place)?));
+    io::copy(&mut bytes, &mut io::sink()).with_context(place)?;
+    Ok(bytes.finish())
+}
+
 /// Reads on, hashing what passes: the name of an input in `train.json`.
 pub struct Hashing<R> {
     input: R,

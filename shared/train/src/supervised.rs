@@ -4,6 +4,7 @@
 //! learned. Examples are never padded and never see each other. Every update is a function of the weights before it, the seed
 //! and its number, so a run that was killed anywhere and is started again ends with the bytes of an unbroken one.
 
+mod objective;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -15,11 +16,14 @@ use r1_model::checkpoint::sha256_of_weights;
 use r1_records::{RecordError, Row};
 use serde_json::{Map, Value, json};
 
+pub use objective::{Imitation, Loss, Objective};
 pub use run::{Outcome, Run, mean_loss};
 
 use crate::checkpoint::{self, Start, State};
+use crate::corpus::Corpus;
 use crate::examples::{self, Example, Examples, Words};
 use crate::flags::{Compute, Optimization, not_negative, positive, share};
+use crate::optimizer;
 use crate::schedule::Shape;
 
 /// What r1-sft and r1-distill are asked in the same words.
@@ -73,6 +77,10 @@ pub struct Flags {
     /// where metrics go
     #[command(flatten)]
     pub metrics: r1_cli::MetricsFile,
+    /// Go on with the optimizer's moments that lie beside the given policy, if any do, and leave them beside the new one: for
+    /// runs that are rounds of one training
+    #[arg(long)]
+    pub keep_optimizer: bool,
 }
 
 /// Where the two tools differ: the paper's settings of either.
@@ -116,6 +124,9 @@ impl Flags {
         command.insert("min-lr-ratio".into(), self.min_lr_ratio.into());
         command.insert("router-bias-rate".into(), self.router_bias_rate.into());
         command.insert("seed".into(), self.seed.seed.into());
+        if self.keep_optimizer {
+            command.insert("keep-optimizer".into(), true.into());
+        }
         self.optimization.record(&mut command);
         self.compute.record(precision, &mut command);
         command
@@ -151,6 +162,16 @@ pub struct Preparation<'a> {
     pub defaults: Defaults,
     /// the tool's own flags that decide the result
     pub extra: Map<String, Value>,
+    /// hashes of the tool's own inputs
+    pub inputs: Map<String, Value>,
+}
+
+/// What a run learns from, and by which loss.
+pub struct Lesson<'a> {
+    /// examples in tokens
+    pub corpus: Corpus,
+    /// the loss
+    pub objective: Box<dyn Objective + 'a>,
 }
 
 impl Preparation<'_> {
@@ -172,14 +193,33 @@ impl Preparation<'_> {
         self.flags.compute.begin()
     }
 
-    /// Finds out where the run begins, tokenizes, trains, and says what came of it. `held_out` makes a row of `--eval` an example.
+    /// Imitates the examples: [`Preparation::learn`] with the usual loss.
     ///
     /// # Errors
-    /// As [`Run::train`], and exit 2 for input that cannot be used.
+    /// Those of [`Preparation::learn`].
     pub fn run(
         &self,
         precision: Precision,
         examples: &Examples,
+        held_out: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
+    ) -> Result<()> {
+        let lesson = |words: &Words| {
+            let (corpus, _) = words.corpus(examples, self.input, self.flags.max_length)?;
+            Ok(Lesson { corpus, objective: Box::new(Imitation) })
+        };
+        self.learn(precision, &examples.hash, lesson, held_out)
+    }
+
+    /// Finds out where the run begins, asks for the lesson, trains, and says what came of it. `hash` is that of the examples'
+    /// input; `held_out` makes a row of `--eval` an example.
+    ///
+    /// # Errors
+    /// As [`Run::train`], and exit 2 for input that cannot be used.
+    pub fn learn<'l>(
+        &self,
+        precision: Precision,
+        hash: &str,
+        lesson: impl FnOnce(&Words) -> Result<Lesson<'l>>,
         held_out: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
     ) -> Result<()> {
         let mut command = self.flags.command(self.defaults, precision);
@@ -189,7 +229,12 @@ impl Preparation<'_> {
         let weights = sha256_of_weights(self.policy)
             .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
         inputs.insert("policy".into(), weights.into());
-        inputs.insert("examples".into(), examples.hash.as_str().into());
+        inputs.insert("examples".into(), hash.into());
+        inputs.extend(self.inputs.clone());
+        let moments = self.policy.join(optimizer::FILE);
+        if self.flags.keep_optimizer && moments.exists() {
+            inputs.insert("optimizer".into(), checkpoint::hash_of(&moments)?.into());
+        }
         let eval = self.flags.eval.as_ref().map(r1_cli::Input::of);
         let held_out = eval.as_ref().map(|input| examples::read(input, held_out)).transpose()?;
         let planned = State::planned(self.tool, command, inputs);
@@ -205,7 +250,7 @@ impl Preparation<'_> {
             Start::Fresh => {}
         }
         let words = Words::load(self.policy, self.template)?;
-        let (corpus, _) = words.corpus(examples, self.input, self.flags.max_length)?;
+        let Lesson { corpus, objective } = lesson(&words)?;
         let held_out = match (&held_out, &eval) {
             (Some(examples), Some(input)) => Some(words.corpus(examples, input, self.flags.max_length)?.0),
             _ => None,
@@ -226,6 +271,7 @@ impl Preparation<'_> {
             planned,
             start,
             corpus,
+            objective: &*objective,
             held_out,
         };
         let outcome = run.train()?;

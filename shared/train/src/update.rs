@@ -4,6 +4,8 @@
 //! whole batch's normalizer. How the batch is cut changes only the order in which f32 gradients are added; one cut gives the
 //! same bits on every machine and thread count.
 
+mod pull;
+
 use r1_kernels::norm;
 use r1_model::Policy;
 use r1_model::batch::{Packed, Sequence};
@@ -43,6 +45,8 @@ pub struct Scored<'a> {
 /// A loss that is called row by row: the row's index and what the policy says of it come in; d(loss)/d(logprob) and
 /// d(loss)/d(entropy) of each of its tokens go out.
 pub type RowLoss<'a> = dyn FnMut(usize, Scored, &mut [f32], &mut [f32]) + 'a;
+
+pub use pull::{Listed, Pull, Teacher};
 
 /// What stays the same over all updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,6 +136,16 @@ impl Trainer {
         entropy: bool,
         loss: &mut RowLoss,
     ) -> Result<(), Refused> {
+        self.accumulate_all(rows, entropy, loss, None)
+    }
+
+    fn accumulate_all(
+        &mut self,
+        rows: &[Row],
+        entropy: bool,
+        loss: &mut RowLoss,
+        mut pull: Option<&mut Pull>,
+    ) -> Result<(), Refused> {
         let offsets = offsets(rows);
         self.dlogprobs.clear();
         self.dlogprobs.resize(offsets[rows.len()], 0.0);
@@ -140,7 +154,7 @@ impl Trainer {
                 .filter(|&i| rows[i].gradient == gradient && !rows[i].completion.is_empty())
                 .collect();
             for micro in plan(rows, &chosen, self.limits.micro_tokens) {
-                self.micro_batch(rows, &micro, gradient, entropy, &offsets, loss)?;
+                self.micro_batch(rows, &micro, gradient, entropy, &offsets, loss, pull.as_deref_mut())?;
             }
         }
         Ok(())
@@ -154,10 +168,11 @@ impl Trainer {
         entropy: bool,
         offsets: &[usize],
         loss: &mut RowLoss,
+        pull: Option<&mut Pull>,
     ) -> Result<(), Refused> {
         let (packed, inv_temperature) = pack(rows, &micro.rows);
         let counts_load = self.limits.router_bias_rate != 0.0;
-        let (output, tape) = if gradient || counts_load {
+        let (output, mut tape) = if gradient || counts_load {
             let bytes = packed.rows() * activation_bytes(&self.policy.config);
             let recompute = if bytes > ACTIVATION_BYTES { Recompute::Layers } else { Recompute::None };
             let (output, tape) = self.policy.forward(&packed, &inv_temperature, entropy, recompute);
@@ -166,6 +181,7 @@ impl Trainer {
         } else {
             (self.policy.logprobs(&packed, &inv_temperature, entropy), None)
         };
+        let pulled = gradient && pull.is_some();
         let mut d = std::mem::take(&mut self.scratch);
         d.clear();
         d.resize(output.logprobs.len(), 0.0);
@@ -193,7 +209,10 @@ impl Trainer {
         }
         // A micro-batch without any gradient (all advantages 0) needs no backward pass: it would add zeros.
         let moves = |list: &[f32]| list.iter().any(|x| *x != 0.0);
-        if refused.is_none() && (moves(&d) || moves(&dentropy)) {
+        if let (None, Some(pull), Some(tape)) = (&refused, pull, tape.take_if(|_| pulled)) {
+            let scored = (&packed, &inv_temperature[..], &output, &d[..]);
+            refused = self.pull_back(rows, &micro.rows, scored, tape, pull);
+        } else if refused.is_none() && (moves(&d) || moves(&dentropy)) {
             assert!(gradient, "update: a row that was said to have no gradient has one");
             if let Some(tape) = tape {
                 let Trainer { policy, gradients, .. } = self;

@@ -20,6 +20,7 @@ pub fn run(args: Args) -> Result<()> {
         flags: &args.training,
         defaults: PAPER,
         extra: Default::default(),
+        inputs: Default::default(),
     };
     let precision = preparation.begin()?;
     let examples = examples::read(&args.input, imitated)?;

@@ -1,5 +1,6 @@
 //! Whole passes over a packed batch: hidden states, log-probabilities, gradients.
 
+use r1_kernels::linear::Weight;
 use r1_kernels::{embedding, head, linear, rmsnorm};
 
 use super::attention::Attend;
@@ -74,13 +75,36 @@ impl Policy {
         linear::forward(&normed, self.weight(self.head()), None, out);
     }
 
-    /// Log-probability (nats, at temperature `1/inv_temperature[i]`) of each target, and entropy where asked.
-    pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> head::Output {
+    /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
+    fn before_head(&self, batch: &Packed) -> Buffer {
         let mut attend = Attend::Packed(&batch.segments);
         let x = self.hidden(&batch.tokens, &batch.positions, &mut attend);
         let gathered = self.gather(&x, &batch.target_rows);
-        let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
+        self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps).0
+    }
+
+    /// Log-probability (nats, at temperature `1/inv_temperature[i]`) of each target, and entropy where asked.
+    pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> head::Output {
+        let normed = self.before_head(batch);
         head::forward(&normed, self.weight(self.head()), &batch.target_tokens, inv_temperature, entropy)
+    }
+
+    /// As [`Policy::logprobs`] without entropy, and the `top` most probable tokens in the place of each target.
+    pub fn logprobs_with_top(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        top: usize,
+    ) -> (head::Output, head::Top) {
+        let (normed, w) = (self.before_head(batch), self.weight(self.head()));
+        let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, false);
+        (output, head::top(&normed, w, inv_temperature, top))
+    }
+
+    /// Calls `with` on what the head is applied to at the rows that predict the batch's targets, [targets, C], and the head:
+    /// a teacher's whole distributions, for `r1_kernels::divergence`.
+    pub fn with_head<R>(&self, batch: &Packed, with: impl FnOnce(&[f32], &Weight) -> R) -> R {
+        with(&self.before_head(batch), self.weight(self.head()))
     }
 
     /// As [`Policy::logprobs`], keeping what the backward pass needs.
@@ -119,21 +143,27 @@ impl Policy {
         dentropy: Option<&[f32]>,
         grads: &mut Gradients,
     ) {
+        self.backward_through(batch, tape, grads, |normed, w, dnormed, dw| {
+            let (targets, t) = (&batch.target_tokens, inv_temperature);
+            head::backward(normed, w, targets, t, output, dlogprob, dentropy, dnormed, dw);
+        });
+    }
+
+    /// Adds to `grads` the gradient of any loss on the head: `head` is given the rows that it is applied to [targets, C] and the
+    /// head, and adds the loss's gradients to zeros [targets, C] and to the head's gradient [V, C].
+    pub fn backward_through<R>(
+        &self,
+        batch: &Packed,
+        tape: Tape,
+        grads: &mut Gradients,
+        head: impl FnOnce(&[f32], &Weight, &mut [f32], &mut [f32]) -> R,
+    ) -> R {
         let Tape { mut stream, mut layers, gathered, normed, rstd, .. } = tape;
         let c = self.config.hidden_size;
         let head_index = self.head();
-        let mut dnormed = Buffer::new(normed.len());
-        head::backward(
-            &normed,
-            self.weight(head_index),
-            &batch.target_tokens,
-            inv_temperature,
-            output,
-            dlogprob,
-            dentropy,
-            &mut dnormed,
-            &mut grads.values[head_index],
-        );
+        let mut dnormed = Buffer::zeros(normed.len());
+        let w = self.weight(head_index);
+        let result = head(&normed, w, &mut dnormed, &mut grads.values[head_index]);
         let norm = self.index.final_norm;
         let mut dgathered = Buffer::new(gathered.len());
         let dw = &mut grads.values[norm];
@@ -151,5 +181,6 @@ impl Policy {
             self.layer_backward(layer, &tape, &x, &batch.positions, &batch.segments, &mut dx, grads);
         }
         embedding::backward(&dx, c, &batch.tokens, &mut grads.values[self.index.embedding]);
+        result
     }
 }

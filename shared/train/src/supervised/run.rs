@@ -7,11 +7,11 @@ use anyhow::Result;
 use r1_kernels::Precision;
 use serde_json::{Value, json};
 
-use super::{Defaults, Flags};
+use super::{Defaults, Flags, Loss, Objective};
 use crate::checkpoint::{self, Start, State, Status};
 use crate::corpus::{Corpus, order};
 use crate::flags::{load_optimizer, load_policy};
-use crate::optimizer::AdamW;
+use crate::optimizer::{self, AdamW};
 use crate::refusal;
 use crate::schedule::Schedule;
 use crate::update::{Row, Trainer};
@@ -34,6 +34,8 @@ pub struct Run<'a> {
     pub start: Start,
     /// what is learned
     pub corpus: Corpus,
+    /// by which loss
+    pub objective: &'a dyn Objective,
     /// what the held-out loss is of
     pub held_out: Option<Corpus>,
 }
@@ -79,7 +81,11 @@ impl Run<'_> {
             }
             _ => {
                 let policy = load_policy(self.policy, self.precision)?;
-                let optimizer = AdamW::fresh(&policy, hyper);
+                let goes_on = flags.keep_optimizer && self.policy.join(optimizer::FILE).exists();
+                let optimizer = match goes_on {
+                    true => load_optimizer(&policy, self.policy, hyper)?,
+                    false => AdamW::fresh(&policy, hyper),
+                };
                 (policy, optimizer, self.planned.clone())
             }
         };
@@ -126,13 +132,13 @@ impl Run<'_> {
             let chosen = &shown[within * batch_size..corpus.len().min((within + 1) * batch_size)];
             let lr = schedule.rate(state.step);
             let done = self.update(&mut trainer, chosen, lr, state.step)?;
-            last_loss = done.loss;
+            last_loss = done.loss.total;
             state.step += 1;
             state.cursor = state.step;
             state.tokens += done.tokens;
             let seconds = began.elapsed().as_secs_f64();
             metrics.write(&done.line(&state, lr, per_epoch, seconds))?;
-            progress.message(&format!("loss {:.4}", done.loss));
+            progress.message(&format!("loss {:.4}", done.loss.total));
             progress.set(state.step);
             if let Some(held_out) = &self.held_out
                 && (state.step.is_multiple_of(eval_every) || state.step == total)
@@ -154,8 +160,8 @@ impl Run<'_> {
             }
         }
         state.status = Status::Done;
-        // The next run starts its optimizer afresh; moments of a finished one would only be dead weight.
-        checkpoint::publish(self.out, self.policy, &trainer, &state, false)?;
+        // Where the next run starts its optimizer afresh, moments of a finished one would only be dead weight.
+        checkpoint::publish(self.out, self.policy, &trainer, &state, flags.keep_optimizer)?;
         progress.finish();
         Ok(Outcome { steps: total, loss: last_loss, held_out_loss })
     }
@@ -164,16 +170,12 @@ impl Run<'_> {
     fn update(&self, trainer: &mut Trainer, chosen: &[u32], lr: f64, step: u64) -> Result<Done> {
         let rows: Vec<Row> = chosen.iter().map(|&i| self.corpus.row(i as usize)).collect();
         let tokens: usize = rows.iter().map(|r| r.completion.len()).sum();
-        let weight = -1.0 / tokens.max(1) as f64;
-        let mut loss = 0.0;
-        let applied = trainer
-            .accumulate(&rows, false, &mut |_, scored, d| {
-                loss += weight * scored.logprobs.iter().map(|&x| f64::from(x)).sum::<f64>();
-                d.fill(weight as f32);
-            })
-            .and_then(|()| trainer.apply(&rows, lr));
+        let applied = self
+            .objective
+            .accumulate(trainer, &rows, chosen)
+            .and_then(|loss| Ok((loss, trainer.apply(&rows, lr)?)));
         match applied {
-            Ok(applied) => Ok(Done {
+            Ok((loss, applied)) => Ok(Done {
                 loss,
                 tokens: tokens as u64,
                 grad_norm: applied.grad_norm,
@@ -189,7 +191,7 @@ impl Run<'_> {
 
 /// What one update came to.
 struct Done {
-    loss: f64,
+    loss: Loss,
     tokens: u64,
     grad_norm: f64,
     expert_imbalance: Option<f64>,
@@ -201,13 +203,16 @@ impl Done {
         let mut line = json!({
             "step": state.step,
             "epoch": state.step as f64 / per_epoch as f64,
-            "loss": self.loss,
+            "loss": self.loss.total,
             "grad_norm": self.grad_norm,
             "learning_rate": lr,
             "tokens": self.tokens,
             "num_tokens": state.tokens,
             "tokens_per_second": self.tokens as f64 / seconds.max(1e-9),
         });
+        for (name, value) in &self.loss.parts {
+            line[*name] = (*value).into();
+        }
         if let Some(imbalance) = self.expert_imbalance {
             line["expert_imbalance"] = imbalance.into();
         }
