@@ -44,6 +44,67 @@ fn scoring_the_sampling_policy_gives_the_recorded_bits() {
 }
 
 #[test]
+fn the_most_probable_tokens_come_sorted_with_the_bits_of_logprobs() {
+    for policy in [deepseek(), qwen()] {
+        for dtype in dtypes() {
+            let drawn = rollout(
+                policy,
+                &format!("--samples 3 --temperature 0.7 --max-tokens 20 --dtype {dtype}"),
+                &tasks(5),
+            );
+            let drawn = drawn.success();
+            let score = |top: usize, more: &str| {
+                let flags = format!("--score teacher --top {top} --dtype {dtype} {more}");
+                rollout(policy, &flags, &drawn).success()
+            };
+            let scored = score(6, "");
+            for more in ["--micro-tokens 1 --threads 1", "--micro-tokens 90 --threads 2"] {
+                assert!(scored == score(6, more), "{policy} {dtype} {more}");
+            }
+            let vocabulary = {
+                let config = fs::read(Path::new(policy).join("config.json")).expect("it is there");
+                let config: Value = serde_json::from_slice(&config).expect("JSON");
+                config["vocab_size"].as_u64().expect("a number") as usize
+            };
+            let (one, whole) = (rows(&score(1, "")), rows(&score(vocabulary, "")));
+            for ((row, one), whole) in rows(&scored).iter().zip(&one).zip(&whole) {
+                contract::check(&row.to_string(), &["rollout", "teacher"]);
+                assert_eq!(row["teacher"]["logprobs"], row["rollout"]["logprobs"]);
+                for (t, id) in list(row, "completion_ids").iter().enumerate() {
+                    let of = |row: &Value, name: &str| row["teacher"][name][t].as_array().unwrap().clone();
+                    let (ids, logprobs) = (of(row, "top_ids"), of(row, "top_logprobs"));
+                    let (all_ids, all) = (of(whole, "top_ids"), of(whole, "top_logprobs"));
+                    assert_eq!((ids.len(), all_ids.len()), (6, vocabulary));
+                    assert_eq!((&all_ids[..6], &all[..6]), (&ids[..], &logprobs[..]));
+                    assert_eq!(
+                        (&of(one, "top_ids")[..], &of(one, "top_logprobs")[..]),
+                        (&ids[..1], &logprobs[..1])
+                    );
+                    let keys: Vec<(f64, i64)> = all_ids
+                        .iter()
+                        .zip(&all)
+                        .map(|(id, l)| (-l.as_f64().unwrap(), id.as_i64().unwrap()))
+                        .collect();
+                    assert!(
+                        keys.windows(2).all(|k| k[0] < k[1]),
+                        "most probable first, ties by the lower id"
+                    );
+                    let mass: f64 = keys.iter().map(|k| (-k.0).exp()).sum();
+                    assert!((mass - 1.0).abs() < 1e-5, "{mass}");
+                    let own = all_ids.iter().position(|other| other == id).unwrap();
+                    assert_eq!(all[own], row["teacher"]["logprobs"][t], "in the tempered distribution");
+                }
+            }
+        }
+    }
+    let row = json!({"id": "a", "rollout": {"completion": "5", "prompt_ids": [1], "completion_ids": [2]}});
+    let refused = |flags: &str| rollout(qwen(), flags, &format!("{row}\n")).refused(2, &["--top"]);
+    refused("--score teacher --top 0");
+    refused("--score teacher --top 100000");
+    run("r1-rollout", &[qwen(), "-", "--top", "3"], "").refused(2, &["--score"]);
+}
+
+#[test]
 fn another_policy_scores_otherwise_and_scores_can_be_renewed() {
     let drawn = rollout(qwen(), "--samples 2 --max-tokens 24", &tasks(3)).success();
     let fresh = shelf().join("qwen-tiny").to_str().unwrap().to_string();

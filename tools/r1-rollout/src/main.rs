@@ -35,6 +35,9 @@ pub struct Args {
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
     #[arg(long, value_name = "KEY", conflicts_with_all = draw::FLAGS)]
     score: Option<String>,
+    /// With --score: also the N most probable tokens in each place, most probable first, ties by the lower id
+    #[arg(long, value_name = "N", requires = "score")]
+    top: Option<usize>,
     /// Prompt template: auto, r1-zero, chat, raw, or the path of a minijinja file
     #[arg(long, default_value = "auto")]
     template: String,

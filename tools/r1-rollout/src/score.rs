@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1_cli::{Progress, signals};
+use r1_kernels::head::Top;
 use r1_model::Packed;
 use r1_model::batch::Sequence;
 use r1_records::{Reader, Row, Scores};
@@ -41,6 +42,11 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
     }
     let mut metrics = args.metrics.open()?;
     let loaded = tasks::load(args)?;
+    let vocabulary = loaded.policy.config.vocab_size;
+    if args.top.is_some_and(|n| n == 0 || n > vocabulary) {
+        let fact = format!("--top {} of a vocabulary of {vocabulary}", args.top.unwrap_or(0));
+        return Err(r1_cli::misuse(fact, "ask for at least one token, and for no more than there are"));
+    }
     let mut out = args.output.create()?;
     let mut progress = Progress::new("completions", None);
     signals::watch();
@@ -143,7 +149,12 @@ fn flush(
     let batch = Packed::pack(&sequences);
     let inv: Vec<f32> =
         waiting.iter().flat_map(|w| std::iter::repeat_n(w.inv_temperature, w.completion.len())).collect();
-    let scored = loaded.policy.logprobs(&batch, &inv, false);
+    let (scored, top) = match args.top {
+        None => (loaded.policy.logprobs(&batch, &inv, false), Top::default()),
+        Some(n) => loaded.policy.logprobs_with_top(&batch, &inv, n),
+    };
+    let n = args.top.unwrap_or(1);
+    let (mut top_ids, mut top_logprobs) = (top.ids.chunks_exact(n), top.logprobs.chunks_exact(n));
     let mut left = scored.logprobs.as_slice();
     for mut w in waiting.drain(..) {
         let (own, rest) = left.split_at(w.completion.len());
@@ -151,8 +162,14 @@ fn flush(
         summary.completions += 1;
         summary.tokens += own.len();
         summary.mean_logprob += own.iter().map(|&x| f64::from(x)).sum::<f64>();
-        let scores =
-            Scores { logprobs: own.to_vec(), policy: Some(loaded.hash.clone()), ..Scores::default() };
+        let has_top = args.top.is_some();
+        let scores = Scores {
+            logprobs: own.to_vec(),
+            policy: Some(loaded.hash.clone()),
+            top_ids: has_top.then(|| top_ids.by_ref().take(own.len()).map(<[u32]>::to_vec).collect()),
+            top_logprobs: has_top
+                .then(|| top_logprobs.by_ref().take(own.len()).map(<[f32]>::to_vec).collect()),
+        };
         w.row.set(key, &scores).map_err(|e| args.input.blame(e))?;
         let written = writeln!(out, "{}", w.row.text());
         out.judge(written)?;
