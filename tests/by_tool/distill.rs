@@ -1,5 +1,7 @@
 //! r1-distill: a student of another family and tokenizer learns what a teacher wrote.
 
+mod logprobs;
+
 use super::sft::{files, metrics, policy};
 use crate::harness::{rows, run, scratch};
 use serde_json::json;

@@ -7,7 +7,7 @@ use r1_train::examples::{self, Example, Examples, Words, imitated, template_prom
 use r1_train::supervised::{Defaults, Preparation};
 use serde_json::{Map, json};
 
-use crate::Args;
+use crate::{Args, toward};
 
 /// The paper's distillation: batches of 64, 1e-4 (for its smallest student) falling to a tenth of it.
 const PAPER: Defaults = Defaults { batch_size: 64, lr: 1e-4 };
@@ -35,22 +35,28 @@ pub struct Lesson {
 
 /// Rows used, and rows refused by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    used: usize,
+pub struct Count {
+    /// rows that are learned from
+    pub used: usize,
     wrong: usize,
     not_judged: usize,
     truncated: usize,
-    empty: usize,
+    /// rows with nothing to say
+    pub empty: usize,
     not_spelled: usize,
+    /// rows longer than --max-length, where rows come as tokens
+    pub too_long: usize,
 }
 
 impl Count {
-    fn words(&self) -> String {
+    /// All of it in one line.
+    pub fn words(&self) -> String {
         let refused: Vec<String> = [
             ("wrong", self.wrong),
             ("never judged", self.not_judged),
             ("truncated", self.truncated),
             ("empty", self.empty),
+            ("too long", self.too_long),
             ("not spelled by the student's tokenizer", self.not_spelled),
         ]
         .iter()
@@ -62,8 +68,22 @@ impl Count {
     }
 }
 
+/// Whether a row's judgement lets it be taught; counted where not.
+pub fn judged(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<bool, RecordError> {
+    if !lesson.correct_only {
+        return Ok(true);
+    }
+    let accuracy = if row.has("reward") { row.reward()?.part("accuracy") } else { None };
+    match accuracy {
+        Some(accuracy) if accuracy >= 1.0 => return Ok(true),
+        Some(_) => count.wrong += 1,
+        None => count.not_judged += 1,
+    }
+    Ok(false)
+}
+
 /// What a row teaches; `None`, counted, where it is refused.
-fn taught(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<Option<Example>, RecordError> {
+pub fn taught(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<Option<Example>, RecordError> {
     let mut example = match row.has("rollout") {
         true => {
             let outline = row.outline()?;
@@ -79,19 +99,8 @@ fn taught(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<Option<Exampl
             None => return Ok(None),
         },
     };
-    if lesson.correct_only {
-        let accuracy = if row.has("reward") { row.reward()?.part("accuracy") } else { None };
-        match accuracy {
-            Some(accuracy) if accuracy >= 1.0 => {}
-            Some(_) => {
-                count.wrong += 1;
-                return Ok(None);
-            }
-            None => {
-                count.not_judged += 1;
-                return Ok(None);
-            }
-        }
+    if !judged(row, lesson, count)? {
+        return Ok(None);
     }
     example.completion = reshape(&example.completion, lesson.thinking).to_string();
     if example.completion.trim().is_empty() {
@@ -127,9 +136,11 @@ fn spells(tokenizer: &Tokenizer, text: &str) -> bool {
 /// Runs the tool.
 pub fn run(args: Args) -> Result<()> {
     let lesson = args.lesson.clone();
+    args.loss.check(&lesson)?;
     let mut extra = Map::new();
     extra.insert("correct-only".into(), lesson.correct_only.into());
     extra.insert("thinking".into(), json!(lesson.thinking));
+    args.loss.record(&mut extra);
     let preparation = Preparation {
         tool: "r1-distill",
         policy: &args.student,
@@ -139,17 +150,30 @@ pub fn run(args: Args) -> Result<()> {
         flags: &args.training,
         defaults: PAPER,
         extra,
+        inputs: Map::new(),
     };
+    if args.loss.is_of_logprobs() {
+        return toward::run(&args, preparation);
+    }
     let precision = preparation.begin()?;
     let mut count = Count::default();
     let examples = examples::read(&args.input, |row| taught(row, &lesson, &mut count))?;
     let examples = only_spelled(examples, &Words::load(&args.student, &args.template)?, &mut count);
-    r1_cli::note(&count.words());
-    if examples.list.is_empty() {
-        let fact = format!("nothing to learn: {}", count.words());
-        return Err(r1_cli::bad_input(args.input.name(), fact, "sample more, or drop --correct-only"));
-    }
+    said(&count, &args)?;
     preparation.run(precision, &examples, |row| taught(row, &lesson, &mut Count::default()))
+}
+
+/// Says what was used and what refused.
+///
+/// # Errors
+/// Exit 2: nothing is left to learn.
+pub fn said(count: &Count, args: &Args) -> Result<()> {
+    r1_cli::note(&count.words());
+    if count.used > 0 {
+        return Ok(());
+    }
+    let fact = format!("nothing to learn: {}", count.words());
+    Err(r1_cli::bad_input(args.input.name(), fact, "sample more, or drop --correct-only"))
 }
 
 /// Leaves out, and counts, what the student's tokenizer cannot say.
@@ -188,7 +212,8 @@ mod tests {
             let row = Row::parse(text).unwrap();
             assert_eq!(taught(&row, &LESSON, &mut count).unwrap().is_some(), used, "{text}");
         }
-        let expected = Count { used: 2, wrong: 1, not_judged: 1, truncated: 1, empty: 1, not_spelled: 0 };
+        let expected =
+            Count { used: 2, wrong: 1, not_judged: 1, truncated: 1, empty: 1, not_spelled: 0, too_long: 0 };
         assert_eq!(count, expected);
         assert_eq!(count.words(), "2 rows used; refused: 1 wrong, 1 never judged, 1 truncated, 1 empty");
         let nothing = Row::parse(r#"{"prompt":"q"}"#).unwrap();
