@@ -83,6 +83,16 @@ fn the_text_loss_is_mixed_in_and_jsd_ends_in_both_divergences() {
     let cold = step("cold", "--loss forward-kl");
     assert!(at(&cold, "divergence") > at(&mixed, "divergence"), "temperature brings distributions together");
     assert_eq!(at(&cold, "nll"), at(&mixed, "nll"), "the text loss is at temperature 1 always");
+    // Rows of text alone are given the student's template, and a live teacher says its part to them too.
+    let text = concat!(
+        r#"{"prompt":"2+2?","completion":"<think>2 + 2 = 4</think> <answer>4</answer>"}"#,
+        "\n",
+        r#"{"prompt":"2+3?","rollout":{"completion":"<think>2 + 3 = 5</think> <answer>5</answer>"}}"#,
+        "\n"
+    );
+    let teacher = format!("--teacher {} --max-steps 1 --loss forward-kl", deepseek());
+    let of_text = learn(&student, &dir.path().join("text"), &teacher, text).remove(0);
+    assert!(at(&of_text, "divergence") > 0.1 && at(&of_text, "tokens") > 20.0, "{of_text}");
     // β → 0: JSD/β → forward KL; β → 1: JSD/(1 − β) → reverse KL.
     for (beta, share, loss) in [(0.001, 0.001, "forward-kl"), (0.999, 0.001, "reverse-kl")] {
         let near = step(&format!("near-{loss}"), &format!("--loss jsd --beta {beta}"));
@@ -124,8 +134,9 @@ fn a_student_is_taught_on_its_own_samples() {
     let own = rollout(&student, "--samples 4 --max-tokens 16", &tasks(16)).success();
     let judged = rollout(deepseek(), "--score teacher", &own).success();
     let lines = learn(&student, &dir.path().join("gradient"), "--loss policy-gradient --epochs 1", &judged);
-    assert_eq!(number(&lines, 0, "ratio"), 1.0, "drawn by this very policy");
-    assert_ne!(number(&lines, 1, "ratio"), 1.0);
+    // A mean of ones, added up in f64: each log-probability has the bits that were drawn.
+    assert!((number(&lines, 0, "ratio") - 1.0).abs() < 1e-12, "drawn by this very policy");
+    assert!((number(&lines, 1, "ratio") - 1.0).abs() > 1e-6);
     // Before the first update its loss is the mean log-ratio of the file.
     let all = rows(&judged);
     let (mut sum, mut tokens) = (0.0, 0);

@@ -4,11 +4,11 @@ use anyhow::Result;
 use r1_model::{Config, Tokenizer};
 use r1_records::{Reader, RecordError, Rollout, Row, Scores};
 use r1_train::checkpoint::Hashing;
-use r1_train::corpus::Corpus;
-use r1_train::examples::{Words, imitated};
+use r1_train::corpus::{Corpus, Ids};
+use r1_train::examples::Words;
 
 use crate::loss::{Flags, Loss};
-use crate::teach::{Count, Lesson, judged};
+use crate::teach::{Count, Lesson, judged, taught};
 
 /// What is known of one row besides its tokens.
 pub struct Known {
@@ -65,10 +65,7 @@ impl Reading<'_> {
             if !judged(row, self.lesson, count)? {
                 continue;
             }
-            let Some((prompt, completion, known)) = self.tokens(row)? else {
-                count.empty += 1;
-                continue;
-            };
+            let Some(((prompt, completion), known)) = self.tokens(row, count)? else { continue };
             self.check_ids(row, &prompt, &completion)?;
             if prompt.len() + completion.len() > self.max_length {
                 count.too_long += 1;
@@ -81,14 +78,23 @@ impl Reading<'_> {
         Ok(taken)
     }
 
-    /// Prompt, completion and what is known of a row; `None` where it says nothing.
-    fn tokens(&self, row: &Row) -> Result<Option<(Vec<u32>, Vec<u32>, Known)>, RecordError> {
+    /// Prompt, completion and what is known of a row; `None`, counted, where it says nothing. A live teacher can say its part to
+    /// any text: rows without ids are tokenized as the student's examples are.
+    fn tokens(&self, row: &Row, count: &mut Count) -> Result<Option<(Ids, Known)>, RecordError> {
         let live = self.flags.teacher.is_some();
-        if !row.has("rollout") && live {
-            let Some(example) = imitated(row)? else { return Ok(None) };
+        let has_ids = match row.has("rollout") {
+            true => row.outline()?.completion_tokens.is_some(),
+            false => false,
+        };
+        if live && !has_ids {
+            let Some(example) = taught(row, &Lesson { correct_only: false, ..self.lesson.clone() }, count)?
+            else {
+                return Ok(None);
+            };
+            count.used -= 1;
             let ids = self.words.ids(&example);
-            let (prompt, completion) = ids.map_err(|e| row.error(format!("{e:#}"), "mend the row"))?;
-            return Ok(Some((prompt, completion, Known::of(1.0))));
+            let ids = ids.map_err(|e| row.error(format!("{e:#}"), "mend the row"))?;
+            return Ok(Some((ids, Known::of(1.0))));
         }
         let rollout = row.rollout()?;
         let inv_temperature = match rollout.temperature {
@@ -101,6 +107,7 @@ impl Reading<'_> {
             return Err(row.error_in("rollout", fact, "sample with r1-rollout, or use --loss text"));
         };
         if completion.is_empty() {
+            count.empty += 1;
             return Ok(None);
         }
         self.check_spelling(row, &text, &completion)?;
@@ -113,7 +120,7 @@ impl Reading<'_> {
                 row.error_in("rollout", "no logprobs, which the log-ratio needs", "sample with r1-rollout")
             })?;
         }
-        Ok(Some((prompt, completion, known)))
+        Ok(Some(((prompt, completion), known)))
     }
 
     /// The teacher's scores in a row, checked.
