@@ -9,6 +9,7 @@
 mod isa;
 #[macro_use]
 mod lanes;
+mod pages;
 #[cfg(test)]
 mod real;
 
