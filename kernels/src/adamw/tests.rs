@@ -23,7 +23,7 @@ fn fifty_steps_stay_with_the_formula_in_f64() {
         let mut w64: Vec<f64> = w.iter().map(|&x| f64::from(x)).collect();
         let (mut m64, mut v64) = (vec![0f64; n], vec![0f64; n]);
         for step in 1..=50 {
-            let s = Step { step, lr: 1e-2 / step as f32, ..STEP };
+            let s = Step { step, lr: 1e-2 / step as f64, ..STEP };
             let g = noise(n, 100 + step);
             let g64: Vec<f64> = g.iter().map(|&x| f64::from(x)).collect();
             update(&mut w, &g, &mut m, &mut v, &s);

@@ -74,6 +74,11 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Whether it is the matrix that scores experts.
+    pub fn is_router(&self) -> bool {
+        self.pieces[0].name.ends_with(".mlp.gate.weight")
+    }
+
     /// Size of the last dimension.
     pub fn columns(&self) -> usize {
         self.pieces[0].shape.last().copied().unwrap_or(1)

@@ -28,6 +28,15 @@ pub struct Hyper {
     pub eps: f64,
     /// decoupled decay of matrices
     pub weight_decay: f64,
+    /// the matrices that score experts stay as they are
+    pub freeze_router: bool,
+}
+
+impl Hyper {
+    /// Whether the parameter stays as it is, whatever its gradient.
+    pub(crate) fn freezes(&self, parameter: &Parameter) -> bool {
+        self.freeze_router && parameter.is_router()
+    }
 }
 
 /// First and second moment of one parameter; both empty where it has no gradient.
@@ -60,6 +69,11 @@ impl AdamW {
         AdamW { hyper, steps: 0, moments: moments.collect() }
     }
 
+    /// What it was told.
+    pub fn hyper(&self) -> &Hyper {
+        &self.hyper
+    }
+
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -75,18 +89,18 @@ impl AdamW {
         self.steps += 1;
         let parameters = policy.parameters_mut().iter_mut();
         for ((parameter, gradient), moments) in parameters.zip(&gradients.values).zip(&mut self.moments) {
-            if !has_gradient(parameter) {
+            if !has_gradient(parameter) || self.hyper.freezes(parameter) {
                 continue;
             }
             let decay = if parameter.kind == Kind::Matrix { self.hyper.weight_decay } else { 0.0 };
             let step = adamw::Step {
-                lr: lr as f32,
-                beta1: self.hyper.beta1 as f32,
-                beta2: self.hyper.beta2 as f32,
-                eps: self.hyper.eps as f32,
-                weight_decay: decay as f32,
+                lr,
+                beta1: self.hyper.beta1,
+                beta2: self.hyper.beta2,
+                eps: self.hyper.eps,
+                weight_decay: decay,
                 step: self.steps,
-                grad_scale: grad_scale as f32,
+                grad_scale,
             };
             adamw::update(&mut parameter.value, gradient, &mut moments.first, &mut moments.second, &step);
         }

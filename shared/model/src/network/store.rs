@@ -113,8 +113,7 @@ impl Policy {
             let is_head = i == index.head.unwrap_or(index.embedding);
             packed.push((parameter.kind == Kind::Matrix || is_head).then(|| {
                 // The router decides in f32: a rounded score can flip which expert a token takes.
-                let router = parameter.pieces[0].name.ends_with(".mlp.gate.weight");
-                let precision = if router { Precision::F32 } else { precision };
+                let precision = if parameter.is_router() { Precision::F32 } else { precision };
                 linear::Weight::pack(
                     &value,
                     parameter.rows(),

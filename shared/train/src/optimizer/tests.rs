@@ -31,8 +31,7 @@ struct Expected {
 fn close(what: &str, ours: &[f32], theirs: &[f64]) {
     for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
         let a = f64::from(*a);
-        // The kernel takes β as f32 and 1 − β from that; torch takes 1 − β from the f64. At β = 0.999 that is 5e-5.
-        assert!((a - b).abs() <= 1e-7 + 5e-5 * b.abs(), "{what}[{i}]: {a}, torch {b}");
+        assert!((a - b).abs() <= 1e-7 + 1e-6 * b.abs(), "{what}[{i}]: {a}, torch {b}");
     }
 }
 
@@ -46,11 +45,11 @@ fn steps_are_those_of_torch() {
         let (mut m, mut v) = (vec![0.0; w.len()], vec![0.0; w.len()]);
         for (i, expected) in run.steps.iter().enumerate() {
             let step = adamw::Step {
-                lr: expected.lr as f32,
-                beta1: run.beta1 as f32,
-                beta2: run.beta2 as f32,
-                eps: run.epsilon as f32,
-                weight_decay: run.weight_decay as f32,
+                lr: expected.lr,
+                beta1: run.beta1,
+                beta2: run.beta2,
+                eps: run.epsilon,
+                weight_decay: run.weight_decay,
                 step: i as u64 + 1,
                 grad_scale: 1.0,
             };
@@ -109,7 +108,7 @@ fn policy() -> Policy {
     Policy::initialize(config, 3, options).unwrap()
 }
 
-const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.5 };
+const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.5, freeze_router: false };
 
 /// Gradients that differ from value to value.
 fn gradients(policy: &Policy, scale: f32) -> Gradients {
