@@ -43,6 +43,8 @@ mod tests {
         #[command(flatten)]
         _metrics: crate::MetricsFile,
         #[command(flatten)]
+        _events: crate::TensorBoard,
+        #[command(flatten)]
         seed: super::Seed,
         #[command(flatten)]
         threads: super::Threads,

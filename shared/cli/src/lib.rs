@@ -29,15 +29,18 @@
 //! 130 and 143 stopped by SIGINT and SIGTERM, and whatever a tool documents for itself through [`exit_with`].
 
 mod bad_rows;
+mod events;
 mod exit;
 mod flags;
 mod input;
+pub mod memory;
 mod metrics;
 mod output;
 pub mod signals;
 mod talk;
 
 pub use bad_rows::{Sieve, SkipBad};
+pub use events::{Events, TensorBoard};
 pub use exit::{bad_input, exit_with, main, misuse, stopped};
 pub use flags::{Seed, Threads};
 pub use input::Input;

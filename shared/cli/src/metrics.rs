@@ -1,5 +1,6 @@
 //! `--metrics FILE`: one JSON object a line, appended, so that a run that goes on goes on in the same file.
 
+use crate::events::Events;
 use crate::exit::bad_input;
 use crate::output::{AtomicFile, write_atomically};
 use anyhow::anyhow;
@@ -17,35 +18,38 @@ pub struct MetricsFile {
     metrics_file: Option<PathBuf>,
 }
 
-/// The open file, or nothing where none was asked for.
+/// The open file, or nothing where none was asked for; TensorBoard's events beside it.
 #[derive(Debug)]
-pub struct Metrics(Option<(PathBuf, File)>);
+pub struct Metrics {
+    file: Option<(PathBuf, File)>,
+    events: Option<Events>,
+}
 
 impl MetricsFile {
     /// Opens it for appending.
     pub fn open(&self) -> anyhow::Result<Metrics> {
-        let Some(path) = &self.metrics_file else { return Ok(Metrics(None)) };
+        let Some(path) = &self.metrics_file else { return Ok(Metrics { file: None, events: None }) };
         cut_torn_line(path)?;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
             bad_input(path.display(), error, "see that its directory is there and writable")
         })?;
-        Ok(Metrics(Some((path.clone(), file))))
+        Ok(Metrics { file: Some((path.clone(), file)), events: None })
     }
 
-    /// Opens it for a run that goes on from a checkpoint: lines whose `"step"` is after `step` were written by the part that is
-    /// run again, and are taken out.
-    pub fn resume(&self, step: u64) -> anyhow::Result<Metrics> {
+    /// Opens it for a run of `tool` that goes on from a checkpoint: the tool's own lines (their `"tool"` says so) whose `"step"` is
+    /// after `step` were written by the part that is run again, and are taken out. Other tools' lines in the same file stay.
+    pub fn resume(&self, tool: &str, step: u64) -> anyhow::Result<Metrics> {
         if let Some(path) = &self.metrics_file
             && path.is_file()
             && let Ok(text) = fs::read_to_string(path)
         {
-            let later = |line: &&str| {
-                let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-                value
-                    .and_then(|value| value.get("step").and_then(serde_json::Value::as_u64))
-                    .is_none_or(|at| at <= step)
+            let stays = |line: &&str| {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+                let at = value.get("step").and_then(serde_json::Value::as_u64);
+                value.get("tool").and_then(serde_json::Value::as_str) != Some(tool)
+                    || at.is_none_or(|at| at <= step)
             };
-            let kept: String = text.split_inclusive('\n').filter(later).collect();
+            let kept: String = text.split_inclusive('\n').filter(stays).collect();
             if kept.len() != text.len() {
                 write_atomically(path, kept.as_bytes())?;
             }
@@ -55,15 +59,23 @@ impl MetricsFile {
 }
 
 impl Metrics {
+    /// Every line goes to `events`, too.
+    pub fn and(self, events: Option<Events>) -> Metrics {
+        Metrics { events, ..self }
+    }
+
     /// Whether anybody asked for metrics.
     pub fn wanted(&self) -> bool {
-        self.0.is_some()
+        self.file.is_some() || self.events.is_some()
     }
 
     /// Appends one object as one line with one write, so that several tools may share a file. A number that is not finite, and
     /// anything that would be a null, is refused: a metric that does not exist has no key.
     pub fn write<T: Serialize + ?Sized>(&mut self, line: &T) -> anyhow::Result<()> {
-        let Some((path, file)) = &mut self.0 else { return Ok(()) };
+        if let Some(events) = &mut self.events {
+            events.write(&serde_json::to_value(line)?)?;
+        }
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
         let mut bytes = Vec::with_capacity(256);
         line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, NoNull))
             .map_err(|error| anyhow!("{}: a metric cannot be written: {error}", path.display()))?;
@@ -122,10 +134,13 @@ mod tests {
     fn a_run_that_goes_on_writes_no_step_twice() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"note\":\"x\"}\n{\"step\":3}\n{\"st").unwrap();
+        let own = |step: u64| format!("{{\"tool\":\"sft\",\"step\":{step}}}\n");
+        let others = "{\"tool\":\"grpo\",\"step\":7}\n{\"note\":\"x\"}\n{\"step\":9}\n";
+        fs::write(&path, own(1) + &own(2) + others + &own(3) + "{\"st").unwrap();
         let flag = MetricsFile { metrics_file: Some(path.clone()) };
-        flag.resume(2).unwrap().write(&json!({"step": 3, "again": true})).unwrap();
+        flag.resume("sft", 2).unwrap().write(&json!({"tool": "sft", "step": 3, "again": true})).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"note\":\"x\"}\n{\"step\":3,\"again\":true}\n");
+        let again = "{\"tool\":\"sft\",\"step\":3,\"again\":true}\n";
+        assert_eq!(text, own(1) + &own(2) + others + again);
     }
 }
