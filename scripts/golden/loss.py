@@ -6,8 +6,8 @@ Policy losses come from TRL's own `GRPOTrainer._compute_loss` (GMPO's from `GMPO
 logprobs where the trainer would run a model, and holds the few settings that the method reads. Everything is f64, and
 d loss / d logprob is torch's autograd. Each case is computed a second time from the published formula (`formula` below)
 and refused where the two differ. Losses that only verl has (dual clip, clip-cov, kl-cov, GSPO-token, GPG, DPPO) and verl's CISPO are
-written out in torch from the formulas of its `core_algos.py` (`by_verl`), with autograd. Advantages are computed inside a long
-method of TRL that cannot be called alone, and verl is not installed: those are written out here in torch.
+verl's own functions (`by_verl`), with autograd, checked against the formulas written out here (`formula_of_verl`). verl's advantages are its own
+functions' too; TRL computes them inside a long method that cannot be called alone: those are written out here in torch, with TRL's own nanstd.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 import transformers
 import trl
@@ -24,11 +25,15 @@ from trl.experimental.gmpo.gmpo_trainer import GMPOTrainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import nanstd
 
+import verl
+from verl.trainer.ppo import core_algos
+from verl.workers.config import ActorConfig
+
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 
 VERSIONS = dict(command="python scripts/golden/loss.py", trl=trl.__version__, transformers=transformers.__version__,
-                torch=torch.__version__.split("+")[0], dtype="float64")
+                torch=torch.__version__.split("+")[0], verl=verl.__version__, dtype="float64")
 
 
 def dump(path, value, rows=()):
@@ -287,7 +292,32 @@ def formula(rows, o):
     return loss.item(), [leaf.grad for leaf in leaves]
 
 
+VERL = {"dual-clip": core_algos.compute_policy_loss_vanilla, "clip-cov": core_algos.compute_policy_loss_clip_cov,
+        "kl-cov": core_algos.compute_policy_loss_kl_cov, "gspo-token": core_algos.compute_policy_loss_gspo,
+        "reinforce": core_algos.compute_policy_loss_gpg, "cispo": core_algos.compute_policy_loss_cispo,
+        "dppo": core_algos.compute_policy_loss_dppo_tv, "dppo-kl": core_algos.compute_policy_loss_dppo_kl}
+
+
 def by_verl(rows, o):
+    """verl's own function; returns the loss and its gradient. It divides by |o| + 1e-8, which is 1e-8 of a number of a sequence mean."""
+    logp, old, mask = pad(rows, "logprobs").requires_grad_(), pad(rows, "old_logprobs"), pad(rows, "mask")
+    a = torch.tensor([[row["advantage"]] for row in rows]).expand_as(mask)
+    high = o["cap"] - 1 if o["loss"] == "cispo" else o["clip_high"]  # verl's cispo has 1 + clip_high where ours has the cap
+    config = ActorConfig(strategy="fsdp", rollout_n=1, use_dynamic_bsz=True, ppo_mini_batch_size=8, clip_ratio_low=o["clip_low"], clip_ratio_high=high)
+    # Settings that a launcher fills in; the config is frozen once made.
+    put = lambda target, **fields: [object.__setattr__(target, key, value) for key, value in fields.items()]
+    put(config, clip_ratio_c=o.get("dual_clip") or o.get("cap") or 3.0, global_batch_info={})
+    if o["aggregate"] == "seq-mean-token-sum-norm":
+        config.global_batch_info["loss_scale_factor"] = o["generation_limit"]
+    put(config.policy_loss, clip_cov_ratio=o.get("share"), clip_cov_lb=o.get("low"), clip_cov_ub=o.get("high"), kl_cov_ratio=o.get("share"),
+        ppo_kl_coef=o.get("kl"))
+    # verl marks covariances in place: it is given a copy, so that the gradient passes.
+    loss, _ = VERL[o["loss"]](old, logp * 1.0, a.clone(), mask, o["aggregate"], config)
+    loss.backward()
+    return loss.item(), logp.grad
+
+
+def formula_of_verl(rows, o):
     """verl's losses from their formulas; log-ratios are never near the ±20 at which it clamps them."""
     logp, old, mask = pad(rows, "logprobs").requires_grad_(), pad(rows, "old_logprobs"), pad(rows, "mask")
     a = torch.tensor([[row["advantage"]] for row in rows]).expand_as(mask)
@@ -360,9 +390,11 @@ def losses(out):
     for name, batch, options in VERL_CASES:
         rows, o = tables[batch], {**DEFAULTS, **options}
         loss, grad = by_verl(rows, o)
+        check, check_grad = formula_of_verl(rows, o)
+        assert math.isclose(loss, check, rel_tol=1e-7) and torch.allclose(grad, check_grad, rtol=1e-7, atol=1e-12), (name, loss, check)
         changed = {key: value for key, value in o.items() if key in (*options, "clip_low", "clip_high")}
         verl_cases.append(dict(name=name, batch=batch, options=changed, loss=loss, dlogprobs=[grad[i, :n].tolist() for i, n in enumerate(LENGTHS)]))
-    dump(out / "losses" / "verl.json", dict(recipe=VERSIONS, source="formulas of verl's core_algos.py, in torch", cases=verl_cases), ("cases",))
+    dump(out / "losses" / "verl.json", dict(recipe=VERSIONS, source="verl's core_algos, called; checked against the formulas", cases=verl_cases), ("cases",))
 
     dump(out / "losses" / "batches.json", dict(recipe=VERSIONS, ragged=tables["ragged"], truncated=tables["truncated"]), ("ragged", "truncated"))
     dump(out / "losses" / "cases.json", dict(recipe=VERSIONS, source="TRL's GRPOTrainer._compute_loss, checked against the formulas", cases=cases), ("cases",))
@@ -379,8 +411,10 @@ def losses(out):
         leaf = logp.clone().requires_grad_()
         value = rule(leaf - reference)
         value.sum().backward()
+        theirs = core_algos.kl_penalty(logp, reference, name)  # values alone: how verl gets its gradients depends on where it is used
+        assert torch.allclose(value, theirs, rtol=1e-12, atol=1e-15), name
         estimators[name] = dict(value=value.tolist(), dlogprobs=leaf.grad.tolist())
-    dump(out / "losses" / "kl.json", dict(recipe=VERSIONS, source="formulas in torch", logprobs=logp.tolist(),
+    dump(out / "losses" / "kl.json", dict(recipe=VERSIONS, source="formulas in torch, values those of verl's kl_penalty", logprobs=logp.tolist(),
                                           reference_logprobs=reference.tolist(), **estimators))
 
 
@@ -412,6 +446,23 @@ def advantages(out):
 
     def each(rows, rule):
         return [rule(torch.tensor(row)).tolist() for row in rows]
+
+    def by_verl(function, rows, lengths=None, **more):
+        """verl's own function on responses padded to one length, the reward on the last token; one advantage a row comes back."""
+        flat = [r for row in rows for r in row]
+        n = [k for row in lengths for k in row] if lengths else [3] * len(flat)
+        mask = torch.tensor([[1.0] * k + [0.0] * (max(n) - k) for k in n])
+        rewards = torch.zeros_like(mask)
+        for i, (k, r) in enumerate(zip(n, flat)):
+            rewards[i, k - 1] = r
+        index = np.array([g for g, row in enumerate(rows) for _ in row])
+        found, _ = function(rewards, mask, index=index, **more)
+        values, out = [found[i, 0].item() for i in range(len(flat))], []
+        assert all(math.isclose(found[i, t].item(), values[i], abs_tol=1e-12) for i, k in enumerate(n) for t in range(k))
+        for row in rows:
+            out.append(values[: len(row)])
+            values = values[len(row) :]
+        return out
 
     def verl_grpo(r):  # a group of one keeps its reward: mean 0, std 1
         return r / (1 + 1e-6) if len(r) == 1 else (r - r.mean()) / (r.std() + 1e-6)
@@ -469,6 +520,25 @@ def advantages(out):
         dict(rule="reinforce++-baseline", rewards=uneven, lengths=lengths, advantages=whitened(each(uneven, verl_none))),
         dict(rule="gdpo", weights=[1.0, 0.5], parts=judged, advantages=gdpo(judged, [1.0, 0.5])),
     ]
+    # verl's rules are restated above; what is written is what verl's own functions say.
+    a = core_algos
+    calls = {
+        ("verl-grpo", "group"): lambda: by_verl(a.compute_grpo_outcome_advantage, uneven),
+        ("verl-grpo", "none"): lambda: by_verl(a.compute_grpo_outcome_advantage, uneven, norm_adv_by_std_in_grpo=False),
+        ("rloo", None): lambda: by_verl(a.compute_rloo_outcome_advantage, uneven),
+        ("opo", None): lambda: by_verl(a.compute_opo_outcome_advantage, uneven, lengths),
+        ("passk", None): lambda: by_verl(a.compute_grpo_passk_outcome_advantage, groups, config=dict(norm_adv_by_std_in_grpo=True)),
+        ("reinforce++", None): lambda: by_verl(a.compute_reinforce_plus_plus_outcome_advantage, uneven, lengths, config=SimpleNamespace(gamma=1.0)),
+        ("reinforce++-baseline", None): lambda: by_verl(a.compute_reinforce_plus_plus_baseline_outcome_advantage, uneven, lengths),
+    }
+    for case in cases:
+        call = calls.pop((case["rule"], case.get("scale")), None)
+        if call:
+            found = call()
+            for x, y in zip([x for row in found for x in row], [y for row in case["advantages"] for y in row]):
+                assert math.isclose(x, y, rel_tol=1e-6, abs_tol=2e-7), (case["rule"], x, y)
+            case.update(advantages=found, called=f"verl {verl.__version__}")
+    assert not calls
     # RLOO said directly: the reward minus the mean of the others.
     for case in cases:
         if case["rule"] == "rloo":

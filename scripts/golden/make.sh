@@ -10,7 +10,15 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 "$venv/bin/python" "$here/checkpoints.py"
-"$venv/bin/python" "$here/loss.py"
+# verl would pull torch's other versions in: it stands in an environment of its own, on top of this one.
+verl=$here/../../target/oracle-verl
+if [ ! -x "$verl/bin/python" ]; then
+    "$venv/bin/python" -m venv "$verl"
+    "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+        > "$("$verl/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/oracle.pth"
+    { "$verl/bin/pip" install -r "$here/requirements-verl.txt" && "$verl/bin/pip" install --no-deps verl==0.9.1; } || { rm -rf "$verl"; exit 1; }
+fi
+"$verl/bin/python" "$here/loss.py"
 "$venv/bin/python" "$here/divergence.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"

@@ -29,7 +29,7 @@ LOSS_DEPARTURES = [
     ("top-entropy quantile", "TRL takes it over each micro-batch (gathered over ranks)", "over the optimizer batch"),
     ("entropy bonus", "TRL averages micro-batches' means", "one mean over the trained tokens of the optimizer batch"),
     ("clip metrics with δ", "TRL counts ratios after δ", "before δ"),
-    ("trl-default", "TRL's rate falls linearly to 0 over the run", "constant: a round does not know how many follow"),
+    ("trl-default", "TRL's rate falls linearly to 0 over the run", "constant unless `--schedule linear --total-updates N` says how many updates follow"),
     ("correction defaults", "TRL corrects by default when vLLM samples (sequence_mask, 3.0)", "off unless asked for: sampler and trainer are one engine"),
     ("not here", "prime-rl's DPPO loss with its squared log-ratio penalty, its IPO mask; verl's UP; A2PO, SDPO, TPO (TRL experimental)", "verl's DPPO (both masks) is"),
 ]
@@ -74,7 +74,13 @@ def main():
 
 Written by `scripts/golden/parity.py`. Every loss and every advantage convention on the batches of `tests/golden/losses` and
 `tests/golden/advantages`: ours against TRL's own method (its `_compute_loss`, run on a table of log-probabilities) or, where TRL has no such loss,
-against verl's formula in torch, gradients by autograd, all in f64. "off by" is the largest absolute difference.
+against verl's own function (`core_algos`, called), gradients by autograd, all in f64. "off by" is the largest absolute difference; verl's means over
+a sequence divide by |o| + 1e-8, which is the difference there.
+
+Real calls: every loss below; the advantages `verl-grpo`, `rloo`, `opo`, `passk`, `reinforce++`, `reinforce++-baseline` (verl's functions); AdamW,
+clipping and schedules (torch, transformers). Restatements in torch, because the code is in the middle of a longer method or no package has it:
+`trl` and `gdpo` (TRL's, with its own nanstd), `population`, `maxrl`; of the divergences, k3 comes through TRL's loss, the values of all are those of
+verl's `kl_penalty`, the other gradients are formulas.
 
 ## Losses: TRL
 
