@@ -24,6 +24,8 @@ pub struct Packed {
     pub target_rows: Vec<u32>,
     /// token that is predicted
     pub target_tokens: Vec<u32>,
+    /// what a forward pass that is trained on adds to the embedded tokens [T, C]; empty for nothing
+    pub noise: Vec<f32>,
 }
 
 /// One sequence to pack: what is given and what is predicted.

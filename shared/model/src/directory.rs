@@ -37,8 +37,14 @@ pub const CARRIED: [&str; 11] = [
 ];
 
 /// Weights and training state: what a new policy brings anew.
-const REPLACED: [&str; 5] =
-    ["model.safetensors", "model.safetensors.index.json", "optimizer.safetensors", "train.json", "old.json"];
+const REPLACED: [&str; 6] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "optimizer.safetensors",
+    "train.json",
+    "old.json",
+    "reference",
+];
 
 /// Copies what belongs to a policy besides weights and training state ([`CARRIED`]).
 ///

@@ -12,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use r1_model::checkpoint::SaveDtype;
 use r1_model::directory::{DirectoryWriter, carry_files, recover, write_json};
+use r1_model::{LoadOptions, Policy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -178,6 +179,9 @@ pub fn check_replaceable(dir: &Path) -> Result<()> {
         .map_err(|e| r1_cli::misuse(format!("{e:#}"), "move them elsewhere, or give another -o"))
 }
 
+/// Where a run keeps the reference that it refreshes, inside its policy directory: a policy of its own.
+pub const REFERENCE: &str = "reference";
+
 /// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
 /// the state, and last the weights in f32.
 ///
@@ -190,10 +194,50 @@ pub fn publish(
     state: &State,
     with_optimizer: bool,
 ) -> Result<()> {
-    publish_with(out, from, trainer, state, with_optimizer, &[])
+    publish_with(out, from, trainer, state, with_optimizer, &[], None)
 }
 
-/// [`publish`] with further JSON files, by name, that the run needs to go on.
+/// What becomes of the reference when a policy is published.
+#[derive(Clone, Copy, Debug)]
+pub enum Reference<'a> {
+    /// the one in this directory goes along
+    Kept(&'a Path),
+    /// share · policy + (1 − share) · the one in this directory: at 1 the policy itself
+    Moved(&'a Path, f64),
+}
+
+/// Writes the reference's directory.
+fn keep_reference(to: &Path, config: &Path, trainer: &Trainer, reference: &Reference) -> Result<()> {
+    fs::create_dir(to).with_context(|| format!("{}", to.display()))?;
+    let weights = |dir: &Path| dir.join("model.safetensors");
+    match reference {
+        Reference::Kept(old) => {
+            for (from, to) in [(weights(old), weights(to)), (old.join("config.json"), to.join("config.json"))]
+            {
+                // Both are never changed, only replaced: one copy on the disk serves both names.
+                if fs::hard_link(&from, &to).is_err() {
+                    fs::copy(&from, &to).with_context(|| format!("{}", from.display()))?;
+                }
+            }
+            Ok(())
+        }
+        Reference::Moved(old, share) => {
+            fs::copy(config, to.join("config.json")).with_context(|| format!("{}", config.display()))?;
+            if *share == 1.0 {
+                return trainer.policy.save_weights(to, SaveDtype::F32);
+            }
+            let mut mixed = Policy::load(old, LoadOptions::trainable(Some(trainer.policy.precision())))?;
+            for (own, new) in mixed.parameters_mut().iter_mut().zip(trainer.policy.parameters()) {
+                for (a, b) in own.value.iter_mut().zip(&new.value) {
+                    *a = (share * f64::from(*b) + (1.0 - share) * f64::from(*a)) as f32;
+                }
+            }
+            mixed.save_weights(to, SaveDtype::F32)
+        }
+    }
+}
+
+/// [`publish`] with further JSON files, by name, that the run needs to go on, and its reference.
 ///
 /// # Errors
 /// Those of [`publish`].
@@ -204,11 +248,15 @@ pub fn publish_with(
     state: &State,
     with_optimizer: bool,
     beside: &[(&str, Value)],
+    reference: Option<&Reference>,
 ) -> Result<()> {
     let writer = DirectoryWriter::create(out)?;
     let dir = writer.path();
     carry_files(from, dir)?;
     settle_config(&dir.join("config.json"))?;
+    if let Some(reference) = reference {
+        keep_reference(&dir.join(REFERENCE), &dir.join("config.json"), trainer, reference)?;
+    }
     if with_optimizer {
         trainer.optimizer.save(&trainer.policy, dir)?;
     }

@@ -91,6 +91,11 @@ impl Corpus {
         }
     }
 
+    /// Prompt and completion tokens of every example.
+    pub fn lengths(&self) -> Vec<(usize, usize)> {
+        self.spans.iter().map(|s| (s.prompt as usize, s.completion as usize)).collect()
+    }
+
     /// Completion tokens of all examples.
     pub fn completion_tokens(&self) -> u64 {
         self.spans.iter().map(|s| u64::from(s.completion)).sum()

@@ -50,13 +50,13 @@ pub fn template_prompt(prompt: r1_records::Prompt) -> Prompt {
     }
 }
 
-/// Reads all rows; `of` makes a row an example, or leaves it out.
+/// Reads all rows; `of` makes a row an example, or several, or leaves it out.
 ///
 /// # Errors
 /// Exit 2, naming line and field.
-pub fn read(
+pub fn read<I: IntoIterator<Item = Example>>(
     input: &r1_cli::Input,
-    mut of: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
+    mut of: impl FnMut(&Row) -> Result<I, RecordError>,
 ) -> Result<Examples> {
     let mut bytes = Hashing::new(input.open()?);
     let mut list = Vec::new();
@@ -73,6 +73,26 @@ pub fn read(
 pub fn imitated(row: &Row) -> Result<Option<Example>, RecordError> {
     let r1_records::Example { prompt, completion } = row.example()?;
     Ok(Some(Example { prompt: template_prompt(prompt), completion, line: row.line() }))
+}
+
+/// Every turn of the assistant in `messages` as an example of its own, given what came before it: the template decides what the
+/// policy sees of earlier turns (many cut their thinking), as it will when it speaks. Other rows have one turn.
+///
+/// # Errors
+/// Those of [`imitated`].
+pub fn every_turn(row: &Row) -> Result<Vec<Example>, RecordError> {
+    let Some(last) = imitated(row)? else { return Ok(Vec::new()) };
+    let Prompt::Messages(turns) = &last.prompt else { return Ok(vec![last]) };
+    let earlier = turns.iter().enumerate().filter(|(i, turn)| *i > 0 && turn.role == "assistant");
+    let mut examples: Vec<Example> = earlier
+        .map(|(i, turn)| Example {
+            prompt: Prompt::Messages(turns[..i].to_vec()),
+            completion: turn.content.clone(),
+            line: last.line,
+        })
+        .collect();
+    examples.push(last);
+    Ok(examples)
 }
 
 impl Words {

@@ -52,6 +52,27 @@ pub struct Optimization {
     /// Largest norm of the gradient; 0 does not clip
     #[arg(long, default_value_t = 1.0, value_name = "X", value_parser = not_negative)]
     pub clip_norm: f64,
+    /// Leave the matrices that score experts as they are (mixture-of-experts policies); their selection bias: --router-bias-rate 0
+    #[arg(long)]
+    pub freeze_router: bool,
+}
+
+/// What is asked before a run; the command stays the same otherwise, and nothing is trained or written.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Before {
+    /// Say how many bytes the run will need and for what, and the longest row that fits; train nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Hold the gradients against finite differences on this policy and the first rows, and name parameters that get none; train nothing
+    #[arg(long)]
+    pub selftest: bool,
+}
+
+impl Before {
+    /// Whether anything is asked.
+    pub fn asks(&self) -> bool {
+        self.plan || self.selftest
+    }
 }
 
 impl Compute {
@@ -84,7 +105,13 @@ impl Compute {
 impl Optimization {
     /// AdamW's constants.
     pub fn hyper(&self) -> Hyper {
-        Hyper { beta1: self.beta1, beta2: self.beta2, eps: self.adam_eps, weight_decay: self.weight_decay }
+        Hyper {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.adam_eps,
+            weight_decay: self.weight_decay,
+            freeze_router: self.freeze_router,
+        }
     }
 
     /// What stays the same over all updates.
@@ -102,6 +129,9 @@ impl Optimization {
             ("clip-norm", self.clip_norm),
         ] {
             command.insert(name.into(), value.into());
+        }
+        if self.freeze_router {
+            command.insert("freeze-router".into(), true.into());
         }
     }
 }

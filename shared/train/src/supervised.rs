@@ -4,6 +4,7 @@
 //! learned. Examples are never padded and never see each other. Every update is a function of the weights before it, the seed
 //! and its number, so a run that was killed anywhere and is started again ends with the bytes of an unbroken one.
 
+mod before;
 mod objective;
 mod run;
 
@@ -16,13 +17,14 @@ use r1_model::checkpoint::sha256_of_weights;
 use r1_records::{RecordError, Row};
 use serde_json::{Map, Value, json};
 
+use before::tell_lengths;
 pub use objective::{Imitation, Loss, Objective};
 pub use run::{Outcome, Run, mean_loss};
 
 use crate::checkpoint::{self, Start, State};
 use crate::corpus::Corpus;
 use crate::examples::{self, Example, Examples, Words};
-use crate::flags::{Compute, Optimization, not_negative, positive, share};
+use crate::flags::{Before, Compute, Optimization, not_negative, positive, share};
 use crate::optimizer;
 use crate::schedule::Shape;
 
@@ -53,6 +55,9 @@ pub struct Flags {
     /// Longest example in tokens; longer ones are left out and counted [default: as long as the policy allows]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub max_length: Option<usize>,
+    /// NEFTune: noise of this α on the embedded tokens while training (the paper: 5 to 15)
+    #[arg(long, value_name = "ALPHA", value_parser = not_negative)]
+    pub neftune: Option<f64>,
     /// γ of the router's bias update after every step (mixture-of-experts policies only); 0 freezes it
     #[arg(long, value_name = "X", default_value_t = 0.001, value_parser = not_negative)]
     pub router_bias_rate: f64,
@@ -81,6 +86,12 @@ pub struct Flags {
     /// runs that are rounds of one training
     #[arg(long)]
     pub keep_optimizer: bool,
+    /// and for TensorBoard
+    #[command(flatten)]
+    pub tensorboard: r1_cli::TensorBoard,
+    /// what is asked before a run
+    #[command(flatten)]
+    pub before: Before,
 }
 
 /// Where the two tools differ: the paper's settings of either.
@@ -126,6 +137,9 @@ impl Flags {
         command.insert("seed".into(), self.seed.seed.into());
         if self.keep_optimizer {
             command.insert("keep-optimizer".into(), true.into());
+        }
+        if let Some(alpha) = self.neftune {
+            command.insert("neftune".into(), alpha.into());
         }
         self.optimization.record(&mut command);
         self.compute.record(precision, &mut command);
@@ -197,11 +211,11 @@ impl Preparation<'_> {
     ///
     /// # Errors
     /// Those of [`Preparation::learn`].
-    pub fn run(
+    pub fn run<I: IntoIterator<Item = Example>>(
         &self,
         precision: Precision,
         examples: &Examples,
-        held_out: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
+        held_out: impl FnMut(&Row) -> Result<I, RecordError>,
     ) -> Result<()> {
         let lesson = |words: &Words| {
             let (corpus, _) = words.corpus(examples, self.input, self.flags.max_length)?;
@@ -215,13 +229,17 @@ impl Preparation<'_> {
     ///
     /// # Errors
     /// As [`Run::train`], and exit 2 for input that cannot be used.
-    pub fn learn<'l>(
+    pub fn learn<'l, I: IntoIterator<Item = Example>>(
         &self,
         precision: Precision,
         hash: &str,
         lesson: impl FnOnce(&Words) -> Result<Lesson<'l>>,
-        held_out: impl FnMut(&Row) -> Result<Option<Example>, RecordError>,
+        held_out: impl FnMut(&Row) -> Result<I, RecordError>,
     ) -> Result<()> {
+        if self.flags.before.asks() {
+            let words = Words::load(self.policy, self.template)?;
+            return self.before(precision, &words, &lesson(&words)?.corpus);
+        }
         let mut command = self.flags.command(self.defaults, precision);
         command.insert("template".into(), self.template.into());
         command.extend(self.extra.clone());
@@ -255,12 +273,7 @@ impl Preparation<'_> {
             (Some(examples), Some(input)) => Some(words.corpus(examples, input, self.flags.max_length)?.0),
             _ => None,
         };
-        r1_cli::note(&format!(
-            "{} examples, {} completion tokens, the longest example has {} tokens",
-            corpus.len(),
-            corpus.completion_tokens(),
-            corpus.longest()
-        ));
+        tell_lengths(&corpus);
         let began = Instant::now();
         let run = Run {
             policy: self.policy,

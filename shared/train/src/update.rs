@@ -13,12 +13,13 @@ use r1_model::config::Config;
 use r1_model::network::{Gradients, Recompute};
 
 use crate::microbatch::{MicroBatch, plan};
+use crate::neftune::Noise;
 use crate::optimizer::{AdamW, clip_factor, global_norm};
 use crate::refusal::Refused;
 use crate::router::Load;
 
 /// Activations of one micro-batch above this are computed twice instead of kept.
-const ACTIVATION_BYTES: usize = 2 << 30;
+pub(crate) const ACTIVATION_BYTES: usize = 2 << 30;
 
 /// One sequence of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,8 @@ pub struct Trainer {
     pub policy: Policy,
     /// its optimizer
     pub optimizer: AdamW,
+    /// noise on the embedded tokens of the next update, where it has any
+    pub noise: Option<Noise>,
     limits: Limits,
     gradients: Gradients,
     load: Load,
@@ -83,7 +86,7 @@ pub struct Trainer {
 }
 
 /// Bytes of activations that the backward pass of one token needs: a rough upper bound.
-fn activation_bytes(c: &Config) -> usize {
+pub(crate) fn activation_bytes(c: &Config) -> usize {
     let attention = c.heads * (3 * c.dk() + 3 * c.dv()) + 4 * c.hidden_size;
     let expert = c.moe.as_ref().map_or(0, |m| {
         (m.top_k + m.shared) * (3 * m.intermediate) + m.top_k * 2 * c.hidden_size + 2 * m.experts
@@ -97,7 +100,7 @@ impl Trainer {
     pub fn new(policy: Policy, optimizer: AdamW, limits: Limits) -> Trainer {
         let gradients = Gradients::zeros(&policy);
         let (load, dlogprobs, scratch) = (Load::default(), Vec::new(), Vec::new());
-        Trainer { policy, optimizer, limits, gradients, load, dlogprobs, scratch }
+        Trainer { policy, optimizer, noise: None, limits, gradients, load, dlogprobs, scratch }
     }
 
     /// What stays the same over all updates.
@@ -170,7 +173,10 @@ impl Trainer {
         loss: &mut RowLoss,
         pull: Option<&mut Pull>,
     ) -> Result<(), Refused> {
-        let (packed, inv_temperature) = pack(rows, &micro.rows);
+        let (mut packed, inv_temperature) = pack(rows, &micro.rows);
+        if let Some(noise) = &mut self.noise {
+            noise.put(&mut packed, self.policy.config.hidden_size);
+        }
         let counts_load = self.limits.router_bias_rate != 0.0;
         let (output, mut tape) = if gradient || counts_load {
             let bytes = packed.rows() * activation_bytes(&self.policy.config);
@@ -236,6 +242,12 @@ impl Trainer {
     /// # Errors
     /// A gradient that is not finite: the policy is as it was before.
     pub fn apply(&mut self, rows: &[Row], lr: f64) -> Result<Applied, Refused> {
+        let hyper = *self.optimizer.hyper();
+        for (parameter, gradient) in self.policy.parameters().iter().zip(&mut self.gradients.values) {
+            if hyper.freezes(parameter) {
+                gradient.fill(0.0);
+            }
+        }
         let (grad_norm, spoiled) = global_norm(&self.policy, &self.gradients);
         if let Some(parameter) = spoiled {
             return Err(self.trace(rows, parameter));
@@ -295,30 +307,44 @@ impl Trainer {
         entropy: bool,
         seen: &mut dyn FnMut(usize, Scored),
     ) -> Result<(), Refused> {
-        let chosen: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].completion.is_empty()).collect();
-        for micro in plan(rows, &chosen, self.limits.micro_tokens) {
-            let (packed, inv_temperature) = pack(rows, &micro.rows);
-            let output = self.policy.logprobs(&packed, &inv_temperature, entropy);
-            let mut start = 0;
-            for &i in &micro.rows {
-                let range = start..start + rows[i].completion.len();
-                start = range.end;
-                let logprobs = &output.logprobs[range.clone()];
-                if let Some(token) = norm::first_non_finite(logprobs) {
-                    let fact = format!("its log-probability is {}", logprobs[token]);
-                    return Err(Refused { row: Some(i), token: Some(token), fact });
-                }
-                let own = if entropy { &output.entropy[range] } else { &[][..] };
-                seen(i, Scored { logprobs, entropy: own });
-            }
-        }
-        Ok(())
+        score(&self.policy, rows, self.limits.micro_tokens, entropy, seen)
     }
 
     /// The gradients accumulated so far, in the order of the policy's parameters.
     pub fn gradients(&self) -> &Gradients {
         &self.gradients
     }
+}
+
+/// Log-probabilities of every row with a completion under any policy, also one that was not loaded to be trained.
+///
+/// # Errors
+/// A log-probability that is not finite.
+pub fn score(
+    policy: &Policy,
+    rows: &[Row],
+    micro_tokens: usize,
+    entropy: bool,
+    seen: &mut dyn FnMut(usize, Scored),
+) -> Result<(), Refused> {
+    let chosen: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].completion.is_empty()).collect();
+    for micro in plan(rows, &chosen, micro_tokens) {
+        let (packed, inv_temperature) = pack(rows, &micro.rows);
+        let output = policy.logprobs(&packed, &inv_temperature, entropy);
+        let mut start = 0;
+        for &i in &micro.rows {
+            let range = start..start + rows[i].completion.len();
+            start = range.end;
+            let logprobs = &output.logprobs[range.clone()];
+            if let Some(token) = norm::first_non_finite(logprobs) {
+                let fact = format!("its log-probability is {}", logprobs[token]);
+                return Err(Refused { row: Some(i), token: Some(token), fact });
+            }
+            let own = if entropy { &output.entropy[range] } else { &[][..] };
+            seen(i, Scored { logprobs, entropy: own });
+        }
+    }
+    Ok(())
 }
 
 /// First target of each row in a flat list of all completions' tokens, and their number at the end.

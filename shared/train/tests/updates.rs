@@ -14,7 +14,7 @@ use r1_train::update::{Limits, Row, Scored, Trainer};
 /// The thread count belongs to the whole process: tests that set it take turns.
 static THREADS: Mutex<()> = Mutex::new(());
 
-const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.01 };
+const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
 
 fn trainer(policy: Policy, micro_tokens: usize) -> Trainer {
     let optimizer = AdamW::fresh(&policy, HYPER);

@@ -1,8 +1,11 @@
 //! Examples in, a policy that says what they say out.
 
 use anyhow::Result;
-use r1_train::examples::{self, imitated};
+use r1_records::{RecordError, Row};
+use r1_train::examples::{self, Example, every_turn, imitated};
 use r1_train::supervised::{Defaults, Preparation};
+
+use serde_json::{Map, Value};
 
 use crate::Args;
 
@@ -11,6 +14,10 @@ const PAPER: Defaults = Defaults { batch_size: 128, lr: 5e-5 };
 
 /// Runs the tool.
 pub fn run(args: Args) -> Result<()> {
+    let of: fn(&Row) -> Result<Vec<Example>, RecordError> = match args.turns {
+        Turns::Last => |row| imitated(row).map(Vec::from_iter),
+        Turns::All => every_turn,
+    };
     let preparation = Preparation {
         tool: "r1-sft",
         policy: &args.policy,
@@ -19,10 +26,27 @@ pub fn run(args: Args) -> Result<()> {
         input: &args.input,
         flags: &args.training,
         defaults: PAPER,
-        extra: Default::default(),
+        extra: args.turns.record(),
         inputs: Default::default(),
     };
     let precision = preparation.begin()?;
-    let examples = examples::read(&args.input, imitated)?;
-    preparation.run(precision, &examples, imitated)
+    let examples = examples::read(&args.input, of)?;
+    preparation.run(precision, &examples, of)
+}
+
+/// Which turns of a conversation are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Turns {
+    /// the assistant's last one
+    Last,
+    /// all of the assistant's, each given what came before it
+    All,
+}
+
+impl Turns {
+    /// For `train.json`; what is the default leaves no trace.
+    fn record(self) -> Map<String, Value> {
+        let all = (self == Turns::All).then(|| ("turns".to_string(), Value::from("all")));
+        all.into_iter().collect()
+    }
 }

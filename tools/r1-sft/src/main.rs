@@ -36,6 +36,9 @@ struct Args {
     /// How prompts become text: r1-zero, chat, raw, auto (chat where the tokenizer has a template, else r1-zero), or a file
     #[arg(long, default_value = "auto", value_name = "NAME")]
     template: String,
+    /// Which turns of `messages` are learned
+    #[arg(long, value_enum, default_value_t = imitate::Turns::Last)]
+    turns: imitate::Turns,
     #[command(flatten)]
     training: Flags,
     #[command(flatten)]

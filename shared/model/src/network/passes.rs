@@ -116,7 +116,9 @@ impl Policy {
         recompute: Recompute,
     ) -> (head::Output, Tape) {
         let mut attend = Attend::Packed(&batch.segments);
-        let mut stream = vec![self.embed(&batch.tokens)];
+        let mut embedded = self.embed(&batch.tokens);
+        embedded.iter_mut().zip(&batch.noise).for_each(|(x, noise)| *x += noise);
+        let mut stream = vec![embedded];
         let mut layers = Vec::with_capacity(self.config.layers);
         let mut expert_load = Vec::new();
         for layer in 0..self.config.layers {

@@ -11,6 +11,7 @@ use super::{Defaults, Flags, Loss, Objective};
 use crate::checkpoint::{self, Start, State, Status};
 use crate::corpus::{Corpus, order};
 use crate::flags::{load_optimizer, load_policy};
+use crate::neftune::Noise;
 use crate::optimizer::{self, AdamW};
 use crate::refusal;
 use crate::schedule::Schedule;
@@ -112,13 +113,14 @@ impl Run<'_> {
             min_ratio: flags.min_lr_ratio,
         };
         let (mut trainer, mut state) = self.load()?;
-        let mut metrics = flags.metrics.resume(state.step)?;
+        let mut metrics = flags.metrics.resume(&state.tool, state.step)?;
+        metrics = metrics.and(flags.tensorboard.resume(&state.tool, state.step)?);
         let eval_every = flags.eval_every.unwrap_or(per_epoch);
         let mut held_out_loss = None;
         if let (Some(held_out), 0) = (&self.held_out, state.step) {
             let loss = mean_loss(&trainer, held_out)?;
             r1_cli::note(&format!("held-out loss {loss:.4} before training"));
-            metrics.write(&json!({"step": 0, "eval_loss": loss}))?;
+            metrics.write(&json!({"tool": state.tool, "step": 0, "eval_loss": loss}))?;
         }
         let mut progress = r1_cli::Progress::new("steps", Some(total));
         let (mut epoch, mut shown) = (u64::MAX, Vec::new());
@@ -146,7 +148,7 @@ impl Run<'_> {
                 let loss = mean_loss(&trainer, held_out)?;
                 held_out_loss = Some(loss);
                 r1_cli::note(&format!("held-out loss {loss:.4} after {} steps", state.step));
-                metrics.write(&json!({"step": state.step, "eval_loss": loss}))?;
+                metrics.write(&json!({"tool": state.tool, "step": state.step, "eval_loss": loss}))?;
             }
             if state.step == total {
                 break;
@@ -170,6 +172,7 @@ impl Run<'_> {
     fn update(&self, trainer: &mut Trainer, chosen: &[u32], lr: f64, step: u64) -> Result<Done> {
         let rows: Vec<Row> = chosen.iter().map(|&i| self.corpus.row(i as usize)).collect();
         let tokens: usize = rows.iter().map(|r| r.completion.len()).sum();
+        trainer.noise = self.flags.neftune.map(|alpha| Noise::of(alpha, self.flags.seed.seed, step));
         let applied = self
             .objective
             .accumulate(trainer, &rows, chosen)
@@ -201,6 +204,7 @@ impl Done {
     /// One line of metrics, under TRL's names where it has them.
     fn line(&self, state: &State, lr: f64, per_epoch: u64, seconds: f64) -> Value {
         let mut line = json!({
+            "tool": state.tool,
             "step": state.step,
             "epoch": state.step as f64 / per_epoch as f64,
             "loss": self.loss.total,
@@ -215,6 +219,9 @@ impl Done {
         }
         if let Some(imbalance) = self.expert_imbalance {
             line["expert_imbalance"] = imbalance.into();
+        }
+        if let Some(bytes) = r1_cli::memory::peak() {
+            line["memory/peak_bytes"] = bytes.into();
         }
         line
     }
