@@ -11,13 +11,15 @@ use r1_model::directory::recover;
 use r1_train::checkpoint::{self, Start, State, Status};
 use r1_train::flags::{load_optimizer, load_policy};
 use r1_train::optimizer::{self, AdamW};
+use r1_train::schedule::Shape;
 use r1_train::update::Trainer;
 use serde_json::{Map, Value, json};
 
 use crate::Args;
 use crate::loss::options::Objective;
+use crate::reference;
 use crate::round::same_place;
-use crate::rows::Rows;
+use crate::rows::{Rows, Sample, of_other_policies};
 
 /// This tool's name in `train.json`.
 const TOOL: &str = "r1-grpo";
@@ -37,6 +39,11 @@ fn command(args: &Args, objective: &Objective, precision: Precision) -> Map<Stri
         ("lr", json!(round.lr)),
         ("warmup", json!(round.warmup)),
         ("router-bias-rate", json!(round.router_bias_rate)),
+        ("schedule", json!((round.schedule != Shape::Constant).then_some(round.schedule))),
+        ("total-updates", json!(round.total_updates)),
+        ("min-lr-ratio", json!(round.total_updates.map(|_| round.min_lr_ratio))),
+        ("reference-every", json!(round.reference_every)),
+        ("reference-mix", json!(round.reference_mix)),
         ("seed", json!(args.seed.seed)),
     ] {
         if !value.is_null() {
@@ -72,14 +79,19 @@ impl Beginning {
         planned.inputs.insert("rows".into(), rows.hash.as_str().into());
         let in_place = same_place(&args.policy, &args.output)?;
         let before = State::load(&args.policy)?.filter(|s| s.tool == TOOL);
+        let whole = |e: anyhow::Error| {
+            r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)")
+        };
+        if let Some(reference) = reference::directory(args) {
+            planned.inputs.insert("reference".into(), sha256_of_weights(&reference).map_err(whole)?.into());
+        }
         if in_place {
             checkpoint::check_replaceable(&args.policy)?;
             if let Some(start) = in_place_start(args, before.as_ref(), &planned)? {
                 return Ok(start);
             }
         }
-        let weights = sha256_of_weights(&args.policy)
-            .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
+        let weights = sha256_of_weights(&args.policy).map_err(whole)?;
         planned.inputs.insert("policy".into(), weights.into());
         if let Some(before) = &before {
             planned.step = before.step;
@@ -116,7 +128,8 @@ fn in_place_start(args: &Args, before: Option<&State>, planned: &State) -> Resul
     let Some(before) = before else { return Ok(None) };
     let name = args.policy.display();
     let same_rows = before.inputs.get("rows") == planned.inputs.get("rows");
-    let differences = before.differences(planned, &["policy", "rows"]);
+    // A round that renewed its reference has another one lying there when it is asked for again.
+    let differences = before.differences(planned, &["policy", "rows", "reference"]);
     match (same_rows, before.status) {
         (true, _) if !differences.is_empty() => Err(r1_cli::bad_input(
             name,
@@ -140,8 +153,8 @@ fn in_place_start(args: &Args, before: Option<&State>, planned: &State) -> Resul
 
 /// Says so when rows name another policy than the one that is trained: their ratios are then not 1.
 pub fn warn_of_other_policies(rows: &Rows, state: &State) {
-    let Some(own) = state.inputs.get("policy").and_then(Value::as_str) else { return };
-    let other = rows.samples.iter().filter(|s| s.policy.as_deref().is_some_and(|p| p != own)).count();
+    let samples: Vec<&Sample> = rows.samples.iter().collect();
+    let other = of_other_policies(&samples, state);
     if other > 0 {
         let all = rows.samples.len();
         r1_cli::warn(&format!(

@@ -131,6 +131,10 @@ impl Default for Sums {
     }
 }
 
+/// Log-ratios farther from 0 count as this one where they are summed up for a reader: so far off is a sampler that shares nothing with
+/// the policy, and their exponentials' sum would be beyond f64.
+const FARTHEST: f64 = 600.0;
+
 /// Widens a range to hold a number.
 fn widen(range: &mut [f64; 2], x: f64) {
     *range = [range[0].min(x), range[1].max(x)];
@@ -236,9 +240,10 @@ impl Objective {
         if self.by_sequence() && t > 0 && self.kind != Kind::Gmpo {
             return;
         }
+        let ratio = log_ratio.clamp(-FARTHEST, FARTHEST).exp();
         sums.ratios += 1;
-        sums.ratio += log_ratio.exp();
-        widen(&mut sums.ratio_range, log_ratio.exp());
+        sums.ratio += ratio;
+        widen(&mut sums.ratio_range, ratio);
         sums.clipped_low += u64::from(clip == Clip::Low);
         sums.clipped_high += u64::from(clip == Clip::High);
     }
@@ -251,6 +256,10 @@ impl Objective {
     /// The surrogate at one token.
     fn term(&self, s: &Sequence, t: usize, log_ratio: f64, phi: f64, chosen: bool, clipped: Clip) -> Term {
         let (a, l) = (s.advantage, s.logprobs[t]);
+        // 0 · r, also where r is beyond f64.
+        if a == 0.0 && self.kind != Kind::KlCov {
+            return Term::default();
+        }
         let bounds = [1.0 - self.clip_low, 1.0 + self.clip_high];
         let distances = [self.clip_low, self.clip_high];
         match self.kind {

@@ -4,22 +4,23 @@
 //! r1-rollout policy tasks.jsonl --samples 16 | r1-reward | r1-advantage | tee round.jsonl | r1-grpo policy -o policy
 //! ```
 //!
-//! You see one line an update (reward, loss, grad_norm, entropy, clipped share) and, with `--metrics`, the same as JSON.
-//! It takes rows with `rollout.prompt_ids`, `rollout.completion_ids`, `rollout.logprobs` and `advantage`, computes the
+//! You see one line an update (reward, loss, grad_norm, entropy, clipped share), with `--metrics` as JSON. It takes rows with `rollout.prompt_ids`, `rollout.completion_ids`, `rollout.logprobs` and `advantage`, computes the
 //! log-probabilities again, and moves the policy along the gradient of a surrogate (`loss.rs`). What it writes is a policy directory
 //! with the optimizer's state beside the weights; the same command again does nothing.
 
 mod agreement;
+mod before;
 mod begin;
 mod explain;
 mod loss;
 mod preset;
+mod reference;
 mod report;
 mod round;
 mod rows;
 mod update;
 
-use r1_train::flags::{Compute, Optimization};
+use r1_train::flags::{Before, Compute, Optimization};
 use std::path::PathBuf;
 
 /// Updates a policy by group relative policy optimization
@@ -55,23 +56,20 @@ struct Args {
     #[command(flatten)]
     metrics: r1_cli::MetricsFile,
     #[command(flatten)]
+    tensorboard: r1_cli::TensorBoard,
+    #[command(flatten)]
+    before: Before,
+    #[command(flatten)]
     talk: r1_cli::Talk,
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
     let args = preset::settle(args)?;
     let objective = args.loss.settle(args.round.old == round::Old::Recompute)?;
+    args.round.check(&objective)?;
     let precision = args.compute.begin()?;
-    let rows = rows::read(&args.input, objective.kl_beta > 0.0)?;
-    let mut beginning = begin::Beginning::find(&args, &objective, &rows, precision)?;
-    if beginning.is_finished() {
-        r1_cli::note(&format!("{} has taken these rows already: nothing to do", args.output.display()));
-        return Ok(());
-    }
-    let mut trainer = beginning.load(&args, precision)?;
-    rows.check(&args.input, &trainer.policy.config)?;
-    begin::warn_of_other_policies(&rows, &beginning.state);
-    round::run(&args, &objective, &rows, &mut trainer, &mut beginning.state)
+    let rows = rows::read(&args.input, objective.kl_beta > 0.0 && args.round.reference.is_none())?;
+    round::begin(&args, &objective, rows, precision)
 }
 
 fn main() -> std::process::ExitCode {

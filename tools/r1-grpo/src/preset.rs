@@ -2,14 +2,14 @@
 //!
 //! | preset | from | what the source does not say, and stands here |
 //! |---|---|---|
-//! | r1-zero | DeepSeek-R1 2.1: β 0.001, lr 3e-6, 512 rows an update, one inner epoch | ε 0.2; sequence mean and a token's own ratio (DeepSeekMath) |
+//! | r1-zero | DeepSeek-R1 2.1: β 0.001, lr 3e-6, 512 rows an update, one inner epoch, with --reference a new one every 400 updates | ε 0.2; sequence mean and a token's own ratio (DeepSeekMath) |
 //! | r1-rl1 | DeepSeek-R1 3.2.1: the same with ε 10 | the same |
 //! | r1-rl2 | DeepSeek-R1 3.2.2: "most parameters of the first stage" (T = 0.7 is r1-rollout's) | ε 10 |
 //! | dapo | DAPO: 0.2/0.28, token mean, no KL, truncated rows masked, 512 rows an update, warm-up of 20 rounds of 16 updates | |
 //! | dr-grpo | Dr. GRPO: constant length 3000, no KL, 128 rows an update | |
 //! | gspo | GSPO: 3e-4/4e-4 of the sequence, no KL, 4 updates a round | lr |
 //! | cispo | MiniMax-M1: held ratio, AdamW 0.9/0.95/1e-15, no KL | cap 5 (ScaleRL, TRL), lr |
-//! | trl-default | TRL's GRPOConfig with its AdamW | its rate falls to 0 over the run; a round does not know how many follow, and the rate stays |
+//! | trl-default | TRL's GRPOConfig with its AdamW | its rate falls to 0 over the run: --schedule linear --total-updates N, as a round does not know how many follow |
 
 use anyhow::Result;
 use clap::parser::ValueSource;
@@ -50,6 +50,7 @@ impl Preset {
                 ("clip-low", "0.2"),
                 ("clip-high", "0.2"),
                 ("kl-beta", "0.001"),
+                ("reference-every", "400"),
                 ("lr", "3e-6"),
                 ("batch-size", "512"),
                 ("epochs", "1"),
@@ -59,6 +60,7 @@ impl Preset {
                 ("clip-low", "10"),
                 ("clip-high", "10"),
                 ("kl-beta", "0.001"),
+                ("reference-every", "400"),
                 ("lr", "3e-6"),
                 ("batch-size", "512"),
                 ("epochs", "1"),
@@ -128,6 +130,8 @@ fn standing(preset: Preset, matches: &ArgMatches) -> Vec<String> {
     let other_loss = given("loss") && asked.and_then(|raw| raw.to_str()) != own_loss;
     let falls_away = |flag: &str| match flag {
         "generation-limit" if given("aggregate") => true,
+        // Rows that bring their reference's log-probabilities have it renewed by who scores them.
+        "reference-every" if !given("reference") => true,
         "batch-size" | "batches" => given("batch-size") || given("batches"),
         flag => given(flag) || (other_loss && OF_THE_LOSS.contains(&flag)),
     };
@@ -168,7 +172,9 @@ mod tests {
         for preset in Preset::value_variants() {
             let name = preset.to_possible_value().unwrap().get_name().to_string();
             let flags = stands(&name, &[]);
-            assert_eq!(flags.len(), preset.flags().len());
+            let renews = preset.flags().iter().any(|(flag, _)| *flag == "reference-every");
+            assert_eq!(flags.len() + usize::from(renews), preset.flags().len());
+            assert_eq!(stands(&name, &["--reference", "ref"]).len(), preset.flags().len());
             let line = ["r1-grpo", "policy", "-o", "out"].map(String::from).into_iter().chain(flags);
             let args = Args::try_parse_from(line).unwrap();
             args.loss.settle(false).unwrap();

@@ -34,6 +34,10 @@ pub struct Report {
     pub(crate) bonus: Option<(f64, f64)>,
     pub(crate) difference: Option<f64>,
     pub(crate) applied: Applied,
+    /// updates of this round before this one: how much older the rows are than the policy
+    pub lag: u64,
+    /// share of rows that name another policy than the one that began the round
+    pub foreign: f64,
 }
 
 /// Mean and standard deviation (of the sample; 0 for one value); `None` for none.
@@ -107,6 +111,8 @@ impl Report {
             bonus,
             difference: agreement.largest(),
             applied,
+            lag: 0,
+            foreign: 0.0,
         }
     }
 
@@ -152,6 +158,7 @@ impl Report {
         let [low, high] = self.clipped();
         let [smallest, largest] = if s.ratios == 0 { [1.0; 2] } else { s.ratio_range };
         let mut line = json!({
+            "tool": state.tool,
             "step": state.step,
             "round": state.round,
             "loss": self.loss(),
@@ -168,6 +175,8 @@ impl Report {
             "frac_reward_zero_std": self.zero_std,
             "frac_advantage_zero": self.zero_advantage,
             "frac_tokens_moving": self.mean(s.moving as f64),
+            "policy_lag": self.lag,
+            "frac_rows_other_policy": self.foreign,
             "completions/clipped_ratio": self.truncated(),
             "tokens": self.tokens,
             "num_tokens": state.tokens,
@@ -218,6 +227,9 @@ impl Report {
         }
         if let Some(imbalance) = self.applied.expert_imbalance {
             line["expert_imbalance"] = imbalance.into();
+        }
+        if let Some(bytes) = r1_cli::memory::peak() {
+            line["memory/peak_bytes"] = bytes.into();
         }
         line
     }

@@ -1,20 +1,24 @@
 //! One round: the rows of one rollout, cut into optimizer batches, shown once or several times, one update a batch.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use r1_model::Precision;
 use r1_train::checkpoint::{self, State, Status};
 use r1_train::corpus::order;
-use r1_train::flags::{not_negative, positive};
+use r1_train::flags::{not_negative, positive, share};
 use r1_train::refusal;
 use r1_train::schedule::{Schedule, Shape};
 use r1_train::update::{Row, Trainer};
 
 use crate::Args;
 use crate::agreement::Agreement;
+use crate::before;
+use crate::begin::{self, Beginning};
 use crate::loss::options::Objective;
+use crate::reference;
 use crate::rows::Rows;
 use crate::update::Update;
 
@@ -54,9 +58,31 @@ pub struct Flags {
     /// Updates, over all rounds, in which the learning rate rises from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub warmup: u64,
+    /// How the learning rate falls after the warm-up; linear and cosine need --total-updates
+    #[arg(long, value_enum, default_value_t = Shape::Constant)]
+    pub schedule: Shape,
+    /// Updates of all rounds together, at whose end the learning rate has fallen
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub total_updates: Option<u64>,
+    /// Where the learning rate ends, as a share of the highest
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share, requires = "total_updates")]
+    pub min_lr_ratio: f64,
     /// γ of the router's bias update after every update; 0 freezes it
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
     pub router_bias_rate: f64,
+    /// Policy that the divergence is from, for rows without `reference`; scored here before the round
+    #[arg(long, value_name = "DIR")]
+    pub reference: Option<PathBuf>,
+    /// Renew the reference at the end of a round in which the updates of all rounds passed a multiple of N (the paper: 400); it is kept
+    /// in OUTPUT/reference, which goes before --reference from then on
+    #[arg(long, value_name = "N", requires = "reference", value_parser = clap::value_parser!(u64).range(1..))]
+    pub reference_every: Option<u64>,
+    /// The renewed reference is SHARE of the policy and the rest of itself, a moving average (TRL: 0.6) [default: 1]
+    #[arg(long, value_name = "SHARE", requires = "reference_every", value_parser = portion)]
+    pub reference_mix: Option<f64>,
+    /// Save every N updates of a long round, too; 0 saves at its end and on SIGINT or SIGTERM
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub checkpoint_every: u64,
     /// Fail, before anything is trained, when a recorded log-probability differs from the recomputed one by more than X
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub check_logprobs: Option<f64>,
@@ -65,7 +91,43 @@ pub struct Flags {
     pub explain: bool,
 }
 
+/// A share: above 0, at most 1.
+fn portion(text: &str) -> Result<f64, String> {
+    let outside = || "must be above 0 and at most 1".to_string();
+    not_negative(text).and_then(|x| if x > 0.0 && x <= 1.0 { Ok(x) } else { Err(outside()) })
+}
+
 impl Flags {
+    /// Refuses flags that nothing would look at.
+    ///
+    /// # Errors
+    /// Exit 2.
+    pub fn check(&self, objective: &Objective) -> Result<()> {
+        if self.reference.is_some() && objective.kl_beta == 0.0 {
+            let fact = "--reference has no effect without --kl-beta";
+            return Err(r1_cli::misuse(fact, "give both, or neither"));
+        }
+        self.rate().map(|_| ())
+    }
+
+    /// The learning rate of every update, over all rounds.
+    ///
+    /// # Errors
+    /// Exit 2: a rate that falls without an end, or an end without a rate that falls.
+    pub fn rate(&self) -> Result<Schedule> {
+        if (self.schedule == Shape::Constant) != self.total_updates.is_none() {
+            let fact = "--schedule linear or cosine and --total-updates need each other";
+            return Err(r1_cli::misuse(fact, "give both, or neither"));
+        }
+        Ok(Schedule {
+            shape: self.schedule,
+            peak: self.lr,
+            warmup: self.warmup,
+            total: self.total_updates.unwrap_or(u64::MAX),
+            min_ratio: self.min_lr_ratio,
+        })
+    }
+
     /// Rows of one update, of `rows` in all.
     fn size(&self, rows: usize) -> Option<usize> {
         self.batches.map(|n| rows.div_ceil(n).max(1)).or(self.batch_size)
@@ -89,12 +151,34 @@ pub fn batches(rows: &Rows, size: Option<usize>, seed: u64, epoch: u64) -> Vec<V
     shuffled.chunks(size).map(<[usize]>::to_vec).collect()
 }
 
+/// Answers what was asked before the round; else finds out where it begins, and runs it.
+///
+/// # Errors
+/// Those of [`run`], and exit 2 for a policy, reference or output that cannot be used.
+pub fn begin(args: &Args, objective: &Objective, mut rows: Rows, precision: Precision) -> Result<()> {
+    if args.before.asks() {
+        reference::score_rows(args, &mut rows, precision)?;
+        return before::answer(args, objective, &rows, precision);
+    }
+    let mut beginning = Beginning::find(args, objective, &rows, precision)?;
+    if beginning.is_finished() {
+        r1_cli::note(&format!("{} has taken these rows already: nothing to do", args.output.display()));
+        return Ok(());
+    }
+    // Before the trained policy is loaded: the two need not be in memory at once.
+    reference::score_rows(args, &mut rows, precision)?;
+    let mut trainer = beginning.load(args, precision)?;
+    rows.check(&args.input, &trainer.policy.config)?;
+    begin::warn_of_other_policies(&rows, &beginning.state);
+    run(args, objective, &rows, &mut trainer, &mut beginning.state)
+}
+
 /// Takes the trainer through what is left of the round (`state.cursor` updates are done) and publishes the policy.
 ///
 /// # Errors
 /// Exit 1: an update was refused, or recorded log-probabilities are not this policy's. Exit 130 or 143 after a signal, with what
 /// was done saved.
-pub fn run(
+fn run(
     args: &Args,
     objective: &Objective,
     rows: &Rows,
@@ -108,14 +192,9 @@ pub fn run(
     let mut current = batches(rows, size, seed, 0);
     let per_epoch = current.len() as u64;
     let total = epochs * per_epoch;
-    let schedule = Schedule {
-        shape: Shape::Constant,
-        peak: args.round.lr,
-        warmup: args.round.warmup,
-        total: u64::MAX,
-        min_ratio: 1.0,
-    };
-    let mut metrics = args.metrics.resume(state.step)?;
+    let schedule = args.round.rate()?;
+    let events = args.tensorboard.resume(&state.tool, state.step)?;
+    let mut metrics = args.metrics.resume(&state.tool, state.step)?.and(events);
     let old = before_the_round(args, rows, trainer, state, per_epoch > 1)?;
     let mut epoch = 0;
     while state.cursor < total {
@@ -137,9 +216,13 @@ pub fn run(
         if args.round.explain {
             report.explain(lr).iter().for_each(|line| r1_cli::note(&format!("  {line}")));
         }
-        if state.cursor < total && r1_cli::signals::stop_requested() {
+        let stop = r1_cli::signals::stop_requested();
+        let every = args.round.checkpoint_every;
+        if state.cursor < total && (stop || (every > 0 && state.cursor.is_multiple_of(every))) {
             publish(args, trainer, state, old.as_deref())?;
-            return Err(r1_cli::stopped());
+            if stop {
+                return Err(r1_cli::stopped());
+            }
         }
     }
     state.status = Status::Done;
@@ -150,7 +233,9 @@ pub fn run(
 fn publish(args: &Args, trainer: &Trainer, state: &State, old: Option<&[Vec<f32>]>) -> Result<()> {
     let beside: Vec<(&str, serde_json::Value)> =
         old.iter().map(|old| (checkpoint::OLD, serde_json::json!(old))).collect();
-    checkpoint::publish_with(&args.output, &args.policy, trainer, state, true, &beside)
+    let reference = reference::at_the_end(args, state);
+    let reference = reference.as_ref().map(reference::Fate::borrow);
+    checkpoint::publish_with(&args.output, &args.policy, trainer, state, true, &beside, reference.as_ref())
 }
 
 /// What must be known of all rows before the first update changes the policy: whether the recorded log-probabilities are this

@@ -5,8 +5,9 @@
 use anyhow::Result;
 use r1_model::Config;
 use r1_records::{FinishReason, Reader, RecordError, Reward, Row};
-use r1_train::checkpoint::Hashing;
+use r1_train::checkpoint::{Hashing, State};
 use r1_train::update;
+use serde_json::Value;
 
 /// One completion.
 #[derive(Clone, Debug)]
@@ -132,6 +133,12 @@ pub fn read(input: &r1_cli::Input, kl: bool) -> Result<Rows> {
     }
     let groups = samples.last().map_or(0, |s| s.group + 1);
     Ok(Rows { samples, hash: bytes.finish(), groups })
+}
+
+/// How many of these rows name another policy than the one that the round began with.
+pub fn of_other_policies(samples: &[&Sample], state: &State) -> usize {
+    let Some(own) = state.inputs.get("policy").and_then(Value::as_str) else { return 0 };
+    samples.iter().filter(|s| s.policy.as_deref().is_some_and(|p| p != own)).count()
 }
 
 impl Rows {

@@ -11,7 +11,7 @@ use crate::agreement::Agreement;
 use crate::loss::options::{Kind, Objective};
 use crate::loss::{Sequence, Sums, aggregate, covariance, entropy};
 use crate::report::Report;
-use crate::rows::{Rows, Sample};
+use crate::rows::{self, Rows, Sample};
 
 /// The entropy controller's place in `train.json`'s memory.
 const CONTROLLER: &str = "entropy";
@@ -37,7 +37,8 @@ struct Ahead {
     chosen: Vec<Vec<bool>>,
 }
 
-fn wide(list: &[f32]) -> Vec<f64> {
+/// As f64.
+pub fn wide(list: &[f32]) -> Vec<f64> {
     list.iter().map(|x| f64::from(*x)).collect()
 }
 
@@ -118,7 +119,10 @@ impl Update<'_> {
             state.memory.insert(CONTROLLER.into(), json!(after));
         }
         let bonus = self.objective.bonus.is_some().then_some((bonus, mean));
-        Ok(Report::of(self.objective, &samples, &sums, agreement, entropies, bonus, applied))
+        let mut report = Report::of(self.objective, &samples, &sums, agreement, entropies, bonus, applied);
+        report.lag = state.cursor;
+        report.foreign = rows::of_other_policies(&samples, state) as f64 / samples.len().max(1) as f64;
+        Ok(report)
     }
 
     /// Scores the batch once more, without gradients, where the loss chooses tokens by looking at all of them.

@@ -202,7 +202,9 @@ fn compare(text: &str) -> BTreeSet<String> {
         let mut worst = 0.0f64;
         for (own, expected) in gradients.iter().flatten().zip(case.dlogprobs.iter().flatten()) {
             worst = worst.max((own - expected).abs());
-            let close = (own - expected).abs() < 1e-10 * (1.0 + expected.abs());
+            // verl divides by |o| + 1e-8.
+            let tolerance = if case.name.starts_with("verl") { 2e-8 } else { 1e-10 };
+            let close = (own - expected).abs() < tolerance * (1.0 + expected.abs());
             assert!(close, "{}: d/dlogprob {own}, expected {expected}", case.name);
         }
         if let Some(entropy::Bonus::Fixed(weight)) = o.bonus {
@@ -226,7 +228,8 @@ fn compare(text: &str) -> BTreeSet<String> {
             }
         }
         // Entropies are f32 here and f64 there.
-        assert!((loss - case.loss).abs() < 1e-9, "{}: {loss}, expected {}", case.name, case.loss);
+        let tolerance = if case.name.starts_with("verl") { 1e-8 } else { 1e-9 };
+        assert!((loss - case.loss).abs() < tolerance, "{}: {loss}, expected {}", case.name, case.loss);
         let ratios = sums.ratios as f64;
         for (key, value) in [
             ("kl", sums.kl / sums.tokens as f64),
@@ -432,4 +435,33 @@ fn flags_without_effect_and_contradictions_are_refused() {
     }
     let line = Line::parse_from(["test", "--correction", "tis-token"]);
     assert!(line.flags.settle(false).unwrap_err().to_string().contains("--old recompute"));
+}
+
+#[test]
+fn a_ratio_beyond_f64_leaves_finite_numbers() {
+    // Clipped away with a positive advantage, worth nothing with none: no reason to lose the update, or its metrics.
+    for loss in
+        ["grpo", "dapo", "gspo", "gspo-token", "luspo", "cispo", "sapo", "gmpo", "dppo", "dual-clip", "vespo"]
+    {
+        let o = objective(&[format!("--loss={loss}")]).unwrap();
+        for advantage in [1.0, 0.0] {
+            let (now, old) = ([-0.5, -0.25], [-2000.0, -1900.0]);
+            let s = Sequence {
+                advantage,
+                logprobs: &now,
+                old: &old,
+                sampled: &old,
+                reference: None,
+                kept: None,
+                chosen: None,
+            };
+            let (mut d, mut sums) = (vec![0.0; 2], Sums::default());
+            o.row(&s, 0.5, &mut d, &mut sums);
+            assert!(d.iter().all(|d| d.is_finite()), "{loss}: {d:?}");
+            let numbers = [sums.loss, sums.ratio, sums.ratio_range[0], sums.ratio_range[1], sums.phi];
+            assert!(numbers.iter().all(|x| x.is_finite()), "{loss}: {numbers:?}");
+            // GMPO clips a ratio before it counts.
+            assert!(loss == "gmpo" || sums.ratio > 1e200, "{loss}");
+        }
+    }
 }
