@@ -22,8 +22,13 @@ pub fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = fs::read_dir(dir)
         .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
         .map(|entry| entry.expect("readable"))
-        .map(|entry| {
-            (entry.file_name().into_string().expect("UTF-8"), fs::read(entry.path()).expect("a file"))
+        .flat_map(|entry| {
+            let name = entry.file_name().into_string().expect("UTF-8");
+            if entry.path().is_dir() {
+                let inside = files(&entry.path()).into_iter();
+                return inside.map(|(file, bytes)| (format!("{name}/{file}"), bytes)).collect();
+            }
+            vec![(name, fs::read(entry.path()).expect("a file"))]
         })
         .collect();
     all.sort();
@@ -41,12 +46,14 @@ pub fn same_bytes(a: &Path, b: &Path) {
     }
 }
 
-/// The lines of a metrics file without what the clock decides.
+/// The lines of a metrics file without what the clock and the machine's memory decide.
 pub fn metrics(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut lines = crate::harness::rows(&text);
     for line in &mut lines {
-        line.as_object_mut().expect("an object").remove("tokens_per_second");
+        let line = line.as_object_mut().expect("an object");
+        line.remove("tokens_per_second");
+        line.remove("memory/peak_bytes");
     }
     lines
 }
@@ -290,4 +297,96 @@ fn an_update_that_is_not_finite_is_refused_and_its_batch_saved() {
     // 240 examples in batches of 128: the second batch has the rest.
     assert_eq!(rows.len(), 112);
     assert_eq!(rows.iter().filter(|r| r["refused"].is_string()).count(), 1);
+}
+
+#[test]
+fn every_turn_of_the_assistant_is_learned_where_asked() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "qwen-tiny");
+    let policy = policy.to_str().unwrap();
+    let turns = [("user", "1 + 1?"), ("assistant", "2"), ("user", "and 2 + 3?"), ("assistant", "that is 5")];
+    let messages: Vec<Value> =
+        turns.iter().map(|(role, content)| serde_json::json!({"role": role, "content": content})).collect();
+    let row = serde_json::json!({"messages": messages}).to_string();
+    // The same two lessons, said one by one.
+    let apart =
+        [&messages[..2], &messages[..]].map(|part| serde_json::json!({"messages": part}).to_string() + "\n");
+    let weights = |out: &str| fs::read(dir.path().join(out).join("model.safetensors")).unwrap();
+    let train = |out: &str, rows: &str, flags: &[&str]| {
+        let out = dir.path().join(out);
+        let mut all = vec![policy, "-", "-o", out.to_str().unwrap(), "--max-steps", "3", "--lr", "1e-3"];
+        all.extend(["--template", "chat"]);
+        all.extend(flags);
+        let outcome = run("r1-sft", &all, rows);
+        let said = outcome.stderr.clone();
+        outcome.success();
+        said
+    };
+    let said = train("all", &row, &["--turns", "all"]);
+    assert!(said.contains("2 examples") && said.contains("tokens of a prompt"), "{said}");
+    train("apart", &apart.concat(), &[]);
+    let said = train("last", &row, &[]);
+    assert!(said.contains("1 examples"), "{said}");
+    assert!(weights("all") == weights("apart") && weights("all") != weights("last"));
+}
+
+#[test]
+fn a_plan_is_near_what_is_used_and_gradients_are_slopes() {
+    let dir = scratch();
+    let (policy, corpus) = policy(dir.path(), "llama-tiny");
+    let (out, log) = (dir.path().join("out"), dir.path().join("log.jsonl"));
+    let board = dir.path().join("board");
+    let [policy, out_text, log_text, board_text] =
+        [&policy, &out, &log, &board].map(|p| p.to_str().unwrap().to_string());
+    let base = [policy.as_str(), "-", "-o", &out_text, "--batch-size", "120", "--dtype", "f32"];
+    let with = |more: &[&str]| {
+        let outcome = run("r1-sft", &[&base[..], more].concat(), &corpus);
+        let said = outcome.stderr.clone();
+        outcome.success();
+        said
+    };
+    let said = with(&["--plan"]);
+    let line = said.lines().find(|line| line.contains("MiB  at most")).unwrap_or_else(|| panic!("{said}"));
+    let planned: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(said.contains("a row of up to") && said.contains("moments of AdamW"), "{said}");
+    let said = with(&["--selftest"]);
+    assert!(said.contains("gradient coverage") && said.contains("agrees   self_attn.q_proj"), "{said}");
+    assert!(!said.contains("DIFFERS") && !out.exists(), "{said}");
+    with(&["--metrics", &log_text, "--tensorboard", &board_text, "-q"]);
+    let text = fs::read_to_string(&log).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let used = last["memory/peak_bytes"].as_f64().unwrap() / f64::from(1 << 20);
+    assert!((0.4..2.0).contains(&(used / planned)), "planned {planned} MiB, used {used}");
+    let events = fs::read(board.join("events.out.tfevents.r1-sft")).unwrap();
+    let tags = events.windows(9).filter(|bytes| *bytes == b"grad_norm").count();
+    assert_eq!(tags, text.lines().count());
+}
+
+#[test]
+fn noise_on_embeddings_is_the_seeds_own_and_leaves_the_held_out_loss_alone() {
+    let dir = scratch();
+    let (policy, corpus) = policy(dir.path(), "qwen-tiny");
+    let policy = policy.to_str().unwrap();
+    let held_out = dir.path().join("held-out.jsonl");
+    fs::write(&held_out, corpus.lines().take(20).collect::<Vec<_>>().join("\n")).unwrap();
+    let train = |out: &str, flags: &[&str]| {
+        let (out, log) = (dir.path().join(out), dir.path().join(format!("{out}.jsonl")));
+        let mut all =
+            vec![policy, "-", "-o", out.to_str().unwrap(), "--max-steps", "3", "--lr", "1e-3", "-q"];
+        all.extend(["--metrics", log.to_str().unwrap(), "--eval", held_out.to_str().unwrap()]);
+        all.extend(flags);
+        run("r1-sft", &all, &corpus).success();
+        let lines = metrics(&log);
+        (
+            fs::read(out.join("model.safetensors")).unwrap(),
+            lines[0]["eval_loss"].clone(),
+            lines[1]["loss"].clone(),
+        )
+    };
+    let (none, noisy) = (train("none", &[]), train("noisy", &["--neftune", "15"]));
+    let (again, other) =
+        (train("again", &["--neftune", "15", "--threads", "1"]), train("other", &["--neftune", "5"]));
+    assert!(noisy == again, "the same noise");
+    assert!(none.1 == noisy.1 && none.2 != noisy.2 && noisy.2 != other.2);
+    assert!(none.0 != noisy.0 && noisy.0 != other.0);
 }
