@@ -14,7 +14,7 @@ use crate::update::{Row, RowLoss, Trainer};
 /// A measured slope within this of the computed one agrees.
 const AGREES: f64 = 0.02;
 /// Steps, as shares of the parameter's norm.
-const STEPS: [f64; 5] = [3e-3, 1e-3, 1e-2, 3e-4, 3e-2];
+const STEPS: [f64; 7] = [3e-3, 1e-3, 1e-2, 3e-4, 3e-2, 1e-4, 3e-5];
 /// Tokens that are computed: enough to reach every kind of operation, few enough for every tensor to be moved.
 const TOKENS: usize = 256;
 
