@@ -14,7 +14,7 @@ RANDOM=${SEED:-1}
 mkdir -p "$out"
 rm -rf "$out"/whole* "$out"/broken*
 
-"$bin/r1-tasks" --corpus --count 2400 --seed 3 -q > "$out/corpus.jsonl"
+"$bin/r1-tasks" --corpus --count 640 --seed 3 -q > "$out/corpus.jsonl"
 for round in 1 2 3 4; do
   "$bin/r1-tasks" --count 12 --seed "$round" -q \
     | "$bin/r1-rollout" "$policy" - --template r1-zero -n 8 --max-tokens 40 --seed "$round" "${threads[@]}" -q \
