@@ -14,6 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
         drop_units: choice & 1 == 0,
         strict_percent: choice & 2 != 0,
         decimal_comma: choice & 4 != 0,
+        ignore_case: choice & 8 != 0,
+        any_order: choice & 16 != 0,
         ..Policy::default()
     };
     assert_eq!(judge(a, b, &policy).verdict, judge(b, a, &policy).verdict, "not symmetric");
