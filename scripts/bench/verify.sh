@@ -32,4 +32,8 @@ for preset in r1-zero r1; do
     seconds=$({ TIMEFORMAT=%R; time "$target/release/r1-reward" --quiet --preset $preset --threads "$threads" "$out/rows.jsonl" > /dev/null; } 2>&1)
     echo "r1-reward --preset $preset, $threads threads: $(awk "BEGIN { printf \"%.0f\", $rows / $seconds }") rows a second"
 done
+# GIB=5 streams that much through the tool; 0 leaves it out.
+if [ "${GIB:-0}" != 0 ]; then
+    "$python" scripts/bench/verify_stream.py "$GIB" "$target/release/r1-reward" --quiet --preset r1-zero --threads "$threads"
+fi
 echo "pairs, opinions and disagreements: $out"

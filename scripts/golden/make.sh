@@ -22,6 +22,10 @@ fi
 "$venv/bin/python" "$here/divergence.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"
+# open-r1 is on no registry: OPEN_R1_REWARDS names its src/open_r1/rewards.py, OPEN_R1_COMMIT where that is from.
+if [ -n "${OPEN_R1_REWARDS:-}" ]; then
+    "$venv/bin/python" "$here/rewards.py" "$OPEN_R1_REWARDS" "${OPEN_R1_COMMIT:-unknown}"
+fi
 # The tokenizer's goldens start from what r1-init learns: build it first.
 (cd "$here/../.." && cargo build --release --locked -p r1-init)
 "$venv/bin/python" "$here/tokenizer.py"

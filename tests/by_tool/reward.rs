@@ -293,6 +293,95 @@ fn labels_of_real_solutions_are_reproduced() {
 }
 
 #[test]
+fn every_family_of_reasoning_gym_has_its_verifier() {
+    let Some(path) = shared_data("reasoning_gym/reasoning_gym.jsonl") else { return };
+    let all = rows(&std::fs::read_to_string(path).expect("the file can be read"));
+    let (mut right, mut wrong, mut families) = (String::new(), String::new(), Vec::new());
+    for (n, task) in all.iter().enumerate() {
+        let mut columns = task.clone();
+        columns["task"] = json!("reasoning_gym");
+        let say = |of: &Value| {
+            format!("<think>so</think> <answer>{}</answer>", of["answer"].as_str().expect("an answer"))
+        };
+        right.push_str(&row(columns.clone(), &say(task)));
+        // The answer to another question of the family, where it is another.
+        let other = all[n + 1..]
+            .iter()
+            .chain(&all[..n])
+            .find(|o| o["family"] == task["family"] && o["answer"] != task["answer"]);
+        wrong.push_str(&row(columns, &say(other.expect("not all answers are one"))));
+        if !families.contains(&task["family"]) {
+            families.push(task["family"].clone());
+        }
+    }
+    let judged =
+        |input: &str| run("r1-reward", &["--reward", "accuracy", "--countdown", "all"], input).rows();
+    let missed: Vec<Value> =
+        judged(&right).into_iter().filter(|row| row["reward"]["accuracy"] != json!(1.0)).collect();
+    let taken: Vec<Value> =
+        judged(&wrong).into_iter().filter(|row| row["reward"]["accuracy"] != json!(0.0)).collect();
+    println!(
+        "{} rows of {} families: {} right answers missed, {} wrong ones taken",
+        all.len(),
+        families.len(),
+        missed.len(),
+        taken.len()
+    );
+    let show = |rows: &[Value]| -> Vec<String> {
+        rows.iter()
+            .take(12)
+            .map(|row| format!("{} {} for {}", row["id"], row["reward"]["answer"], row["answer"]))
+            .collect()
+    };
+    assert!(missed.is_empty(), "{:#?}", show(&missed));
+    assert!(taken.is_empty(), "{:#?}", show(&taken));
+    assert!(families.len() >= 27);
+    let bare = row(json!({"task": "reasoning_gym", "answer": "1"}), "1");
+    run("r1-reward", &[], &bare).refused(2, &["stdin:1", "family"]);
+    let unknown = row(json!({"task": "reasoning_gym", "answer": "1", "family": "chess"}), "1");
+    run("r1-reward", &[], &unknown).refused(2, &["stdin:1", "chess", "countdown"]);
+}
+
+#[test]
+fn a_pattern_describes_the_answer() {
+    let input = ["2024-02-29", "on 2024-02-29", "NEVER"].map(|answer| {
+        row(
+            json!({"task": "regex", "answer": r"\d{4}-\d\d-\d\d|(?i:never)"}),
+            &format!("<answer>{answer}</answer>"),
+        )
+    });
+    let made = rewards(&["--reward", "accuracy"], &input.concat());
+    assert_eq!(
+        made.iter().map(|r| r["accuracy"].clone()).collect::<Vec<_>>(),
+        [json!(1.0), json!(0.0), json!(1.0)]
+    );
+    let bad = row(json!({"task": "regex", "answer": "("}), "1");
+    run("r1-reward", &[], &bad).refused(2, &["stdin:1", "no regular expression: unclosed group"]);
+}
+
+#[test]
+fn ambiguous_cases_are_settable() {
+    for (flag, answer, expected) in [
+        ("--ignore-case", "3X", "3x"),
+        ("--any-order", "(1, 2)", "(2, 1)"),
+        ("--decimal-comma", "3,5", "7/2"),
+    ] {
+        let input = row(json!({"answer": expected}), &format!("\\boxed{{{answer}}}"));
+        let of = |flags: &[&str]| {
+            rewards(&[&["--reward", "accuracy"], flags].concat(), &input)[0]["accuracy"].clone()
+        };
+        assert_eq!((of(&[]), of(&[flag])), (json!(0.0), json!(1.0)), "{flag}");
+    }
+    for (flag, answer, expected) in [("--strict-units", "18 cm", "18"), ("--strict-percent", "50%", "50")] {
+        let input = row(json!({"answer": expected}), &format!("\\boxed{{{answer}}}"));
+        let of = |flags: &[&str]| {
+            rewards(&[&["--reward", "accuracy"], flags].concat(), &input)[0]["accuracy"].clone()
+        };
+        assert_eq!((of(&[]), of(&[flag])), (json!(1.0), json!(0.0)), "{flag}");
+    }
+}
+
+#[test]
 fn answers_are_found_in_eleven_languages() {
     let Some(path) = shared_data("mgsm/exemplars_native_cot.jsonl") else { return };
     let mut input = String::new();

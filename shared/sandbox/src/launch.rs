@@ -1,12 +1,12 @@
 //! Finds out what this system lends, and starts programs in it.
 
 use crate::confine::{self, Plan};
-use crate::streams::{Running, attend, pipe, sealed};
-use crate::{End, Ended, Interpreter, Kind, Limits, Unavailable, filter, landlock};
+use crate::streams::{Running, Started, attend, pipe, sealed};
+use crate::{End, Ended, Interpreter, Job, Kind, Limits, Unavailable, filter, landlock};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,7 +49,8 @@ impl Sandbox {
             }
             sandbox.way = way;
             // Every interpreter we know ends well when it is given an empty program.
-            match sandbox.run(&["-c", ""], b"", b"", &Limits::default()) {
+            let nothing = Job { arguments: &["-c", ""], input: b"", payload: b"" };
+            match sandbox.run(&nothing, &Limits::default()) {
                 Ok(Ended { end: End::Exit(0), .. }) => return Ok(sandbox),
                 Ok(ended) => {
                     let said = String::from_utf8_lossy(&ended.stderr).trim().replace('\n', " ");
@@ -69,19 +70,47 @@ impl Sandbox {
         }
     }
 
-    /// Runs the interpreter with these arguments. It reads `input` as standard input and `payload` from file descriptor 3,
-    /// and may write a report to 4. Safe to call from many threads. Errors: it could not be started or confined.
-    pub fn run(
-        &self,
-        arguments: &[&str],
-        input: &[u8],
-        payload: &[u8],
-        limits: &Limits,
-    ) -> io::Result<Ended> {
-        let (stdin, to_stdin) = pipe()?;
-        let (from_stdout, stdout) = pipe()?;
-        let (from_stderr, stderr) = pipe()?;
-        let (from_report, report) = pipe()?;
+    /// Runs the interpreter. It may write a report to file descriptor 4. Safe to call from many threads. Errors: it could not
+    /// be started or confined.
+    pub fn run(&self, job: &Job<'_>, limits: &Limits) -> io::Result<Ended> {
+        let started = self.start(job, limits, [None, None, None])?;
+        attend(started, job.input, limits, None)
+    }
+
+    /// Runs the interpreter twice, beside each other, each time in a sandbox of its own: what the first writes to its standard
+    /// output is the standard input of the second, and the second's report is the standard input of the first (the
+    /// `input` of the jobs is not used). When the first ends, so does the second. Errors: as for [`Sandbox::run`].
+    pub fn run_two(&self, first: &Job<'_>, second: &Job<'_>, limits: &Limits) -> io::Result<(Ended, Ended)> {
+        let (ask, asked) = pipe().map(|(from, to)| (to, from))?;
+        let (heard, answer) = pipe()?;
+        let (stop, over) = pipe()?;
+        let second = self.start(second, limits, [Some(asked), None, Some(answer)])?;
+        let first = self.start(first, limits, [Some(heard), Some(ask), None])?;
+        std::thread::scope(|scope| {
+            let attended = scope.spawn(move || attend(second, b"", limits, Some(stop)));
+            let first = attend(first, b"", limits, None);
+            drop(over);
+            let second = attended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((first?, second?))
+        })
+    }
+
+    /// Starts the interpreter, its standard input, output and report connected to what is given, else to pipes of ours.
+    fn start(&self, job: &Job<'_>, limits: &Limits, given: [Option<OwnedFd>; 3]) -> io::Result<Started> {
+        let Job { arguments, payload, .. } = *job;
+        let [stdin, stdout, report] = given;
+        let inward = |given: Option<OwnedFd>| match given {
+            Some(end) => Ok((end, None)),
+            None => pipe().map(|(from, to)| (from, Some(to))),
+        };
+        let outward = |given: Option<OwnedFd>| match given {
+            Some(end) => Ok((end, None)),
+            None => pipe().map(|(from, to)| (to, Some(from))),
+        };
+        let (stdin, to_stdin) = inward(stdin)?;
+        let (stdout, from_stdout) = outward(stdout)?;
+        let (stderr, from_stderr) = outward(None)?;
+        let (report, from_report) = outward(report)?;
         let (told, tell) = pipe()?;
         let payload = sealed(payload)?;
         let executable = text(&self.interpreter.executable)?;
@@ -128,7 +157,7 @@ impl Sandbox {
             let error = io::Error::last_os_error();
             return Err(io::Error::new(error.kind(), format!("clone: {error}")));
         }
-        let mut child = Running { pid: pid as libc::pid_t, ended: false };
+        let child = Running { pid: pid as libc::pid_t, ended: false };
         drop((stdin, stdout, stderr, report, tell, payload));
         // Closed when the program starts; else it holds what failed.
         let mut failure = Vec::new();
@@ -137,7 +166,7 @@ impl Sandbox {
             let error = io::Error::from_raw_os_error(i32::from_le_bytes(*number));
             return Err(io::Error::new(error.kind(), format!("{}: {error}", String::from_utf8_lossy(step))));
         }
-        attend(&mut child, to_stdin, input, [from_stdout, from_stderr, from_report], limits)
+        Ok(Started { child, stdin: to_stdin, outputs: [from_stdout, from_stderr, from_report] })
     }
 
     /// Lays out what the child does.

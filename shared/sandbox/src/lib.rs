@@ -6,12 +6,13 @@
 //! There is no way to run a program without.
 //!
 //! What it does not do: keep a program from lying about itself. Whoever runs tests inside the program's own process is
-//! told by that process how they went.
+//! told by that process how they went; [`Sandbox::run_two`] lets another process ask it.
 //!
 //! ```no_run
-//! use r1_sandbox::{End, Interpreter, Limits, Sandbox};
+//! use r1_sandbox::{End, Interpreter, Job, Limits, Sandbox};
 //! let sandbox = Sandbox::new(Interpreter::python("python3")?, None)?;
-//! let ended = sandbox.run(&["-c", "print(6 * 7)"], b"", b"", &Limits::default())?;
+//! let job = Job { arguments: &["-c", "print(6 * 7)"], input: b"", payload: b"" };
+//! let ended = sandbox.run(&job, &Limits::default())?;
 //! assert_eq!((ended.end, &ended.stdout[..]), (End::Exit(0), &b"42\n"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -54,6 +55,17 @@ impl fmt::Display for Kind {
             Kind::Filters => "landlock and a system call filter",
         })
     }
+}
+
+/// What the interpreter is started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job<'j> {
+    /// Its arguments.
+    pub arguments: &'j [&'j str],
+    /// Its standard input.
+    pub input: &'j [u8],
+    /// What it can read from file descriptor 3.
+    pub payload: &'j [u8],
 }
 
 /// How much a program may use.

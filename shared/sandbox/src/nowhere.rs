@@ -1,6 +1,6 @@
 //! Systems without a sandbox of ours.
 
-use crate::{Ended, Interpreter, Kind, Limits, Unavailable};
+use crate::{Ended, Interpreter, Job, Kind, Limits, Unavailable};
 use std::io;
 
 /// Never made here.
@@ -21,7 +21,12 @@ impl Sandbox {
     }
 
     /// Never reached, since there is no sandbox to call it on.
-    pub fn run(&self, _: &[&str], _: &[u8], _: &[u8], _: &Limits) -> io::Result<Ended> {
+    pub fn run(&self, _: &Job<'_>, _: &Limits) -> io::Result<Ended> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Never reached either.
+    pub fn run_two(&self, _: &Job<'_>, _: &Job<'_>, _: &Limits) -> io::Result<(Ended, Ended)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

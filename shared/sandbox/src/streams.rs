@@ -82,14 +82,17 @@ impl Drop for Running {
     }
 }
 
-/// Feeds the child and reads what it says until it ends or has used up its time or its output.
-pub fn attend(
-    child: &mut Running,
-    stdin: OwnedFd,
-    input: &[u8],
-    outputs: [OwnedFd; 3],
-    limits: &Limits,
-) -> io::Result<Ended> {
+/// A child and our ends of its pipes: to its standard input; from its standard output, error and report.
+pub struct Started {
+    pub child: Running,
+    pub stdin: Option<OwnedFd>,
+    pub outputs: [Option<OwnedFd>; 3],
+}
+
+/// Feeds the child and reads what it says until it ends, has used up its time or its output, or nobody holds the other end
+/// of `stop` any more.
+pub fn attend(started: Started, input: &[u8], limits: &Limits, stop: Option<OwnedFd>) -> io::Result<Ended> {
+    let Started { mut child, stdin, outputs } = started;
     let deadline = Instant::now() + limits.wall;
     // SAFETY: our own child; the new descriptor is ours.
     let watch = unsafe {
@@ -99,13 +102,13 @@ pub fn attend(
         }
         OwnedFd::from_raw_fd(made as c_int)
     };
-    for pipe in [&stdin, &outputs[0], &outputs[1], &outputs[2]] {
+    for pipe in [&stdin, &outputs[0], &outputs[1], &outputs[2]].into_iter().flatten() {
         // SAFETY: file descriptor and flags only.
         unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
     }
-    let mut stdin = (!input.is_empty()).then(|| File::from(stdin));
+    let mut stdin = stdin.filter(|_| !input.is_empty()).map(File::from);
     let (mut sources, mut texts) =
-        (outputs.map(|pipe| Some(File::from(pipe))), [Vec::new(), Vec::new(), Vec::new()]);
+        (outputs.map(|pipe| pipe.map(File::from)), [Vec::new(), Vec::new(), Vec::new()]);
     let mut fed = 0;
     let mut early = None;
     loop {
@@ -122,6 +125,7 @@ pub fn attend(
             entry(sources[0].as_ref().map(AsRawFd::as_raw_fd), libc::POLLIN),
             entry(sources[1].as_ref().map(AsRawFd::as_raw_fd), libc::POLLIN),
             entry(sources[2].as_ref().map(AsRawFd::as_raw_fd), libc::POLLIN),
+            entry(stop.as_ref().map(AsRawFd::as_raw_fd), libc::POLLIN),
         ];
         let wait = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
         // SAFETY: the array is as long as said.
@@ -152,6 +156,10 @@ pub fn attend(
             }
         }
         if over || early.is_some() {
+            break;
+        }
+        if polled[5].revents != 0 {
+            child.kill();
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! What hostile programs try, and what comes of it. Every attack runs under every kind of sandbox that this system lends.
 
-use r1_sandbox::{End, Ended, Interpreter, Kind, Limits, Sandbox};
+use r1_sandbox::{End, Ended, Interpreter, Job, Kind, Limits, Sandbox};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,12 @@ fn limits() -> Limits {
     Limits { wall: Duration::from_secs(20), cpu_seconds: 5, memory: 512 << 20, ..Limits::default() }
 }
 
+fn job<'j>(arguments: &'j [&'j str], input: &'j [u8], payload: &'j [u8]) -> Job<'j> {
+    Job { arguments, input, payload }
+}
+
 fn python(sandbox: &Sandbox, code: &str, limits: &Limits) -> Ended {
-    sandbox.run(&["-I", "-S", "-c", code], b"", b"", limits).expect("the program starts")
+    sandbox.run(&job(&["-I", "-S", "-c", code], b"", b""), limits).expect("the program starts")
 }
 
 /// Runs code under every sandbox; each line that it prints must be one of `expected` … in order.
@@ -60,13 +64,13 @@ fn a_good_program_runs() {
             t = threading.Thread(target=lambda: print('thread')); t.start(); t.join()\n\
             print(input() + os.read(3, 99).decode()); os.write(4, b'report'); sys.exit(3)";
         let ended =
-            sandbox.run(&["-I", "-S", "-c", code], b"in \n", b"payload", &limits()).expect("it starts");
+            sandbox.run(&job(&["-I", "-S", "-c", code], b"in \n", b"payload"), &limits()).expect("it starts");
         let errors = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.end, End::Exit(3), "{errors}");
         assert_eq!((&ended.stdout[..], &ended.report[..]), (&b"thread\nin payload\n"[..], &b"report"[..]));
         let long = vec![b'x'; 1 << 20];
         let ended = sandbox
-            .run(&["-I", "-S", "-c", "print(len(input()))"], &long, b"", &limits())
+            .run(&job(&["-I", "-S", "-c", "print(len(input()))"], &long, b""), &limits())
             .expect("it starts");
         assert_eq!(&ended.stdout[..], b"1048576\n");
     }
@@ -248,6 +252,39 @@ fn memory_time_and_output_are_bounded() {
         assert!(begun.elapsed() < Duration::from_secs(10));
         let crash = "import ctypes; ctypes.string_at(0)";
         assert_eq!(python(&sandbox, crash, &limits()).end, End::Signal(libc::SIGSEGV));
+    }
+}
+
+#[test]
+fn one_examines_another_and_outlives_it_never() {
+    for sandbox in sandboxes() {
+        let of = |code| [["-I", "-S", "-c", code]];
+        let ask = of("import os\nprint('6 7', flush=True)\nos.write(4, input().encode())");
+        let answer = of(
+            "import os\na, b = input().split()\nos.write(4, b'%d\\n' % (int(a) * int(b)))\nwhile True: pass",
+        );
+        let begun = Instant::now();
+        let (first, second) = sandbox
+            .run_two(&job(&ask[0], b"", b""), &job(&answer[0], b"", b""), &limits())
+            .expect("they start");
+        assert_eq!((first.end, &first.report[..]), (End::Exit(0), &b"42"[..]), "{first:?}");
+        assert_eq!((second.end, &second.report[..]), (End::Signal(9), &b""[..]));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        // Neither sees what the other is given, nor the other itself.
+        let look = of(
+            "import os\nfor n in range(2, 40):\n  try: os.kill(n, 0); print('DONE', n)\n  except OSError: pass\nprint(os.read(3, 99).decode(), flush=True)\nos.write(4, b'x\\n')",
+        );
+        let hear = of("import os\nos.write(4, os.read(0, 99))");
+        let (first, _) = sandbox
+            .run_two(&job(&hear[0], b"", b"secret"), &job(&look[0], b"", b"mine"), &limits())
+            .expect("they start");
+        assert_eq!(&first.report[..], b"x\n", "{first:?}");
+        let gone = of("import os\nos._exit(3)");
+        let wait = of("import sys\nsys.exit(len(sys.stdin.read()))");
+        let (first, second) = sandbox
+            .run_two(&job(&wait[0], b"", b""), &job(&gone[0], b"", b""), &limits())
+            .expect("they start");
+        assert_eq!((first.end, second.end), (End::Exit(0), End::Exit(3)));
     }
 }
 

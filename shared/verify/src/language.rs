@@ -8,8 +8,12 @@
 //! - code (between backticks), formulas (between `$`, `\(…\)`, `\[…\]`), LaTeX commands, tags, numbers, letters attached
 //!   to a digit (`5cm`, `x1`), single letters (variables) and names of functions (`sin`, `mod`) are no words.
 //!
-//! Two languages of one script (English, French) are not told apart.
+//! Languages of one script (English and French, Russian and Ukrainian) are told apart sentence by sentence, where a sentence
+//! has clear evidence, else by the whole text, by a model of small words (`identify.rs`); near relatives (Danish and Norwegian) and
+//! languages without a profile are not. Chinese is told from Japanese by kana and by characters of Chinese grammar.
 
+mod identify;
+mod profile;
 mod script;
 
 #[cfg(test)]
@@ -18,6 +22,7 @@ mod tests;
 pub use script::Script;
 
 use crate::extract::{Prefill, split};
+use identify::{CERTAIN, NOTHING, Scores};
 use std::collections::BTreeMap;
 
 /// The language reward of a completion: the share of words of `target` in its reasoning, between 0 and 1.
@@ -35,7 +40,14 @@ pub fn consistency(completion: &str, prefill: Prefill, target: &str) -> Result<f
     if reasoning.trim().is_empty() {
         return Ok(0.0);
     }
-    Ok(share(reasoning, scripts).unwrap_or(1.0))
+    let (mut all, mut target_words) = (0, 0);
+    for sentence in judged(reasoning, target, scripts) {
+        all += sentence.words.values().sum::<usize>();
+        if sentence.consistent {
+            target_words += scripts.iter().filter_map(|script| sentence.words.get(script)).sum::<usize>();
+        }
+    }
+    Ok(if all == 0 { 1.0 } else { target_words as f64 / all as f64 })
 }
 
 /// A language tag that names no language with a known script.
@@ -53,18 +65,75 @@ impl std::fmt::Display for UnknownLanguage {
 
 impl std::error::Error for UnknownLanguage {}
 
-/// The share of words in any of `scripts`; absent where the text has no word.
-pub fn share(text: &str, scripts: &[Script]) -> Option<f64> {
-    let counts = count_words(text);
-    let all: usize = counts.values().sum();
-    let target: usize = scripts.iter().filter_map(|s| counts.get(s)).sum();
-    (all > 0).then(|| target as f64 / all as f64)
+/// One sentence: its words per script, and whether those of the target's scripts are in the target language.
+struct Sentence {
+    words: BTreeMap<Script, usize>,
+    scores: Scores,
+    /// Characters of Chinese grammar.
+    chinese: usize,
+    consistent: bool,
 }
 
-/// The language a text is most likely in, as far as its script tells: `zh`, `ja`, `ko`, `ru`, … and `en` for Latin.
-/// Absent where the text has no word.
+/// Characters that Chinese writes all the time and Japanese hardly ever.
+const CHINESE: &str = "的了是这这們们吗么没个说还为从们对让给";
+
+/// The sentences of a text, each judged by itself where it tells enough, else by the whole text.
+fn judged(text: &str, target: &str, scripts: &[Script]) -> Vec<Sentence> {
+    let empty = || Sentence { words: BTreeMap::new(), scores: NOTHING, chinese: 0, consistent: true };
+    let (mut sentences, mut now) = (Vec::new(), empty());
+    walk(text, &mut |piece| match piece {
+        Piece::Word(script, word) => {
+            let first = now.words.is_empty();
+            *now.words.entry(script).or_insert(0) += 1;
+            if scripts.contains(&script) && (first || !is_name(word)) {
+                identify::weigh(script, word, &mut now.scores);
+            }
+        }
+        Piece::Sign(script, sign) => {
+            *now.words.entry(script).or_insert(0) += 1;
+            now.chinese += usize::from(CHINESE.contains(sign));
+        }
+        Piece::End if now.words.is_empty() => {}
+        Piece::End => sentences.push(std::mem::replace(&mut now, empty())),
+    });
+    if !now.words.is_empty() {
+        sentences.push(now);
+    }
+    if let Some(profile) = identify::profile(target) {
+        let mut whole = NOTHING;
+        for sentence in &sentences {
+            whole.iter_mut().zip(&sentence.scores).for_each(|(sum, score)| *sum += score);
+        }
+        let whole_text = identify::evidence(&whole, profile) < CERTAIN;
+        for sentence in &mut sentences {
+            let evidence = identify::evidence(&sentence.scores, profile);
+            sentence.consistent = if evidence.abs() < CERTAIN { whole_text } else { evidence < 0.0 };
+        }
+    } else if scripts.contains(&Script::Han) {
+        let japanese = scripts.contains(&Script::Kana);
+        for sentence in &mut sentences {
+            let of = |script| sentence.words.get(&script).copied().unwrap_or(0);
+            let (han, kana) = (of(Script::Han), of(Script::Kana));
+            sentence.consistent = if japanese { kana > 0 || sentence.chinese == 0 } else { kana * 4 <= han };
+        }
+    }
+    sentences
+}
+
+/// The language a text is most likely in, by its script and the small words of it: `zh`, `ja`, `ko`, `ru`, `fr`, …; `en` for Latin
+/// letters that tell no more. Absent where the text has no word.
 pub fn detect(text: &str) -> Option<&'static str> {
-    let counts = count_words(text);
+    let (mut counts, mut scores) = (BTreeMap::new(), NOTHING);
+    walk(text, &mut |piece| match piece {
+        Piece::Word(script, word) => {
+            *counts.entry(script).or_insert(0usize) += 1;
+            if !is_name(word) {
+                identify::weigh(script, word, &mut scores);
+            }
+        }
+        Piece::Sign(script, _) => *counts.entry(script).or_insert(0) += 1,
+        Piece::End => {}
+    });
     if counts.get(&Script::Kana).is_some_and(|&kana| kana > 0) {
         let han = counts.get(&Script::Han).copied().unwrap_or(0);
         let latin = counts.get(&Script::Latin).copied().unwrap_or(0);
@@ -73,44 +142,66 @@ pub fn detect(text: &str) -> Option<&'static str> {
         }
     }
     let (script, _) = counts.into_iter().max_by_key(|&(script, n)| (n, std::cmp::Reverse(script)))?;
-    Some(script.typical_language())
+    Some(identify::best(&scores, script).unwrap_or_else(|| script.typical_language()))
 }
 
 /// Words per script.
 pub fn count_words(text: &str) -> BTreeMap<Script, usize> {
     let mut counts = BTreeMap::new();
+    walk(text, &mut |piece| match piece {
+        Piece::Word(script, _) | Piece::Sign(script, _) => *counts.entry(script).or_insert(0) += 1,
+        Piece::End => {}
+    });
+    counts
+}
+
+/// What a text is made of, as far as languages go.
+enum Piece<'t> {
+    /// A word in a script with spaces.
+    Word(Script, &'t str),
+    /// A character of Han or kana.
+    Sign(Script, char),
+    /// The end of a sentence or line.
+    End,
+}
+
+/// Tells the words of a text in order.
+fn walk<'t>(text: &'t str, tell: &mut impl FnMut(Piece<'t>)) {
     let mut word: Option<(Script, usize, usize)> = None; // script, start, letters
     let mut attached = false; // a digit or backslash stands directly before
     let mut skip_to = 0;
-    let mut finish = |word: &mut Option<(Script, usize, usize)>, end: usize, digit_after: bool| {
-        if let Some((script, start, letters)) = word.take() {
-            let spaced = letters > 1 && !digit_after && !is_function(&text[start..end]);
-            if spaced {
-                *counts.entry(script).or_insert(0) += 1;
-            }
+    let finish = |word: &mut Option<(Script, usize, usize)>,
+                  end: usize,
+                  digit_after: bool,
+                  tell: &mut dyn FnMut(Piece<'t>)| {
+        if let Some((script, start, letters)) = word.take()
+            && letters > 1
+            && !digit_after
+            && !is_function(&text[start..end])
+        {
+            tell(Piece::Word(script, text[start..end].trim_end_matches(['-', '\'', '’'])));
         }
     };
-    let (mut han, mut kana) = (0, 0);
     for (i, c) in text.char_indices() {
         if i < skip_to {
             continue;
         }
         if let Some(end) = opaque(text, i, c) {
-            finish(&mut word, i, false);
+            finish(&mut word, i, false, tell);
             skip_to = end;
             attached = false;
             continue;
         }
         match Script::of(c) {
             Some(script) if script.is_unspaced() => {
-                finish(&mut word, i, false);
-                *(if script == Script::Han { &mut han } else { &mut kana }) += 1;
+                finish(&mut word, i, false, tell);
+                tell(Piece::Sign(script, c));
                 attached = false;
             }
             Some(script) => match &mut word {
                 Some((current, _, letters)) if *current == script => *letters += 1,
                 _ => {
-                    finish(&mut word, i, false);
+                    finish(&mut word, i, false, tell);
                     if !attached {
                         word = Some((script, i, 1));
                     }
@@ -119,18 +210,25 @@ pub fn count_words(text: &str) -> BTreeMap<Script, usize> {
             // Marks and joiners continue a word; so do an apostrophe or a hyphen between letters.
             None if word.is_some() && (script::is_mark(c) || matches!(c, '\'' | '’' | '-')) => {}
             None => {
-                finish(&mut word, i, c.is_ascii_digit() || c == '_');
+                finish(&mut word, i, c.is_ascii_digit() || c == '_', tell);
                 attached = c.is_ascii_digit() || c == '\\' || c == '_';
+                let ends = match c {
+                    '\n' | '!' | '?' | '。' | '！' | '？' | '।' | '؟' => true,
+                    '.' => text[i + 1..].chars().next().is_none_or(char::is_whitespace),
+                    _ => false,
+                };
+                if ends {
+                    tell(Piece::End);
+                }
             }
         }
     }
-    finish(&mut word, text.len(), false);
-    for (script, n) in [(Script::Han, han), (Script::Kana, kana)] {
-        if n > 0 {
-            counts.insert(script, n);
-        }
-    }
-    counts
+    finish(&mut word, text.len(), false, tell);
+}
+
+/// Whether a word within a sentence may be a name (`El Paso`), which says nothing of the sentence's language.
+fn is_name(word: &str) -> bool {
+    word.starts_with(char::is_uppercase)
 }
 
 /// Where a stretch of code, formula or markup that starts here ends.

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | [`extract`] | which part of the completion is reasoning, which span is the answer |
 //! | [`math`] | are two answers the same mathematical object |
-//! | [`choice`], [`exact`], [`countdown`], [`json`] | the same for lettered options, plain strings, number puzzles, and JSON with or without a schema |
+//! | [`choice`], [`exact`], [`spelled`], [`countdown`], [`json`] | the same for lettered options, plain strings, spellings of a value, number puzzles, and JSON with or without a schema |
+//! | [`pattern`] | does a regular expression describe the answer |
 //! | [`code`] | which part is a program, and whether two outputs are the same |
 //! | [`format`](mod@format), [`language`], [`length`], [`repetition`], [`steps`] | rewards that look at form, not at truth |
 
@@ -23,7 +24,9 @@ pub mod json;
 pub mod language;
 pub mod length;
 pub mod math;
+pub mod pattern;
 pub mod repetition;
+pub mod spelled;
 pub mod steps;
 
 /// What a comparison came to.

@@ -225,7 +225,8 @@ fn verdicts_are_symmetric_reflexive_and_quick() {
     let mut draw = Draw(number("R1_SEED", 0x5EED));
     let policies = [
         math::Policy::default(),
-        math::Policy { drop_units: false, strict_percent: true, decimal_comma: false },
+        math::Policy { drop_units: false, strict_percent: true, ..math::Policy::default() },
+        math::Policy { ignore_case: true, any_order: true, ..math::Policy::default() },
         math::Policy { decimal_comma: true, ..math::Policy::default() },
     ];
     let mut decided = [0usize; 3];

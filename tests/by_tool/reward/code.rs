@@ -65,6 +65,24 @@ fn the_share_of_tests_passed_counts() {
         ("def f(x):\n  import os\n  os.fork()\n  return x * x", 0.0),
         ("def f(x): return len(open('/etc/passwd').read())", 0.0),
         ("def f(x): return f(x)", 0.0),
+        // Lies: equal to everything, patched names, answers before the question, a search for the tests.
+        ("class A:\n  def __eq__(s, o): return True\ndef f(x): return A()", 0.0),
+        (
+            "class A(int):\n  def __eq__(s, o): return True\n  def __ne__(s, o): return False\ndef f(x): return A(4)",
+            0.25,
+        ),
+        (
+            "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.exec = builtins.compile = lambda *a: None\ndef f(x): return 0",
+            0.0,
+        ),
+        ("import os, sys\nos.write(4, b'[\"return\",true,[]]\\n' * 99)\ndef f(x): return 0", 0.0),
+        ("import os\nos.write(4, b'.\\n')\ndef f(x): os.write(4, b'+0\\n+1\\n'); return 0", 0.0),
+        (
+            "import gc, sys, os\nos.lseek(3, 0, 0)\nseen = os.read(3, 1 << 20).decode()\nfor o in gc.get_objects():\n  try: seen += str(o)\n  except Exception: pass\n\
+          f = sys._getframe()\nwhile f: seen += str(f.f_locals) + str(f.f_globals); f = f.f_back\ndef f(x): return x * x if '== 1' + '6' in seen else 0",
+            0.0,
+        ),
+        ("def f(x):\n  try: x.__class__ = None\n  except Exception: pass\n  raise AssertionError", 0.0),
         ("def f(x): x = [0] * 10**12", 0.0),
     ];
     let input: String = programs.iter().map(|(program, _)| of(program)).collect();
@@ -75,6 +93,55 @@ fn the_share_of_tests_passed_counts() {
     let unseen = row(columns(), "<think>```python\ndef f(x): return x*x\n```");
     assert_eq!(accuracies(&[], &unseen), [json!(0.0)]);
     assert_eq!(accuracies(&[], &row(json!({"task": "code", "prompt": "?"}), "pass")), [Value::Null]);
+}
+
+#[test]
+fn tests_may_do_what_python_does() {
+    if !can_run() {
+        return;
+    }
+    let of = |tests: Value, program: &str| {
+        row(json!({"task": "code", "prompt": "?", "tests": tests}), &format!("```python\n{program}\n```"))
+    };
+    let cases = [
+        (json!(["a = [3, 1]\nf(a)\nassert a == [1, 3]"]), "def f(x): x.sort()", 1.0),
+        (json!(["assert f(lambda y: y + 1, 3) == 5"]), "def f(g, x): return g(g(x))", 1.0),
+        (json!(["assert list(f(3)) == [0, 1, 2]"]), "def f(n): yield from range(n)", 1.0),
+        (
+            json!(["try:\n  f(-1)\n  assert False\nexcept ValueError: pass"]),
+            "def f(x): raise ValueError('no')",
+            1.0,
+        ),
+        (
+            json!([
+                "s = Stack()\ns.push(3)\ns.push(4)\nassert s.pop() == 4 and len(s) == 1 and s.items == [3]"
+            ]),
+            "class Stack:\n  def __init__(s): s.items = []\n  def push(s, x): s.items.append(x)\n  def pop(s): return s.items.pop()\n  def __len__(s): return len(s.items)",
+            1.0,
+        ),
+        (json!(["assert sum(2, 3) == 5"]), "def sum(a, b): return a + b", 1.0),
+        (json!(["assert sorted(f()) == [1, 2]"]), "def sorted(x): return [1, 2]\ndef f(): return [5]", 0.0),
+        (
+            json!(["assert math.isclose(f(), 4)"]),
+            "import math\nmath.isclose = lambda *a: True\ndef f(): return 1",
+            0.0,
+        ),
+        (
+            json!(["assert f() == ({1: (2, {3})}, b'x', 2j, 10**5000, None, float('inf'))"]),
+            "def f(): return {1: (2, {3})}, b'x', 2j, 10**5000, None, float('inf')",
+            1.0,
+        ),
+        // A function of the tests is called, never read.
+        (
+            json!(["assert f(lambda: 7) == 'no'"]),
+            "def f(g):\n  try: return str(g.__globals__)\n  except Exception: return 'no'",
+            1.0,
+        ),
+    ];
+    let input: String = cases.iter().map(|(tests, program, _)| of(tests.clone(), program)).collect();
+    for ((_, program, expected), got) in cases.iter().zip(accuracies(&["--code-time", "5"], &input)) {
+        assert_eq!(got, json!(expected), "{program}");
+    }
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Whether the answer of a row is right, judged as the row's `task` asks.
 
 use crate::code::Tests;
+use crate::family;
 use crate::settings::Settings;
 use r1_records::{RecordError, Row};
 use r1_verify::extract::{self, Extraction, Missing, Prefill};
-use r1_verify::{Judgement, Verdict, choice, code, countdown, exact, json, math};
+use r1_verify::pattern::Pattern;
+use r1_verify::{Judgement, Verdict, choice, code, countdown, exact, json, math, spelled};
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What the answer of one row came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +56,24 @@ impl Outcome {
 /// What a row's `task` compares with.
 pub enum Expected {
     Math(String),
-    Choice { answer: String, options: Vec<String> },
+    Choice {
+        answer: String,
+        options: Vec<String>,
+    },
     Exact(String),
-    Countdown { numbers: Vec<i64>, target: i64 },
-    Json { value: Option<Value>, schema: Option<Value> },
+    /// Like exact, without regard to case.
+    Text(String),
+    Spelled(String),
+    /// The expression, as written and as read.
+    Regex(String, Pattern),
+    Countdown {
+        numbers: Vec<i64>,
+        target: i64,
+    },
+    Json {
+        value: Option<Value>,
+        schema: Option<Value>,
+    },
     Code(Tests),
     Nothing,
 }
@@ -72,6 +90,20 @@ impl Expected {
                 Some(answer) => Expected::Choice { answer, options: options(row)? },
                 None => Expected::Nothing,
             },
+            "regex" => match row.answer()? {
+                Some(text) => {
+                    let pattern = pattern(&text).map_err(|fact| {
+                        row.error_in(
+                            "answer",
+                            format!("no regular expression: {fact}"),
+                            "mend it, or use the task exact",
+                        )
+                    })?;
+                    Expected::Regex(text, pattern)
+                }
+                None => Expected::Nothing,
+            },
+            "reasoning_gym" => family::of(row, row.answer()?)?,
             "countdown" => puzzle(row)?,
             "json" => wanted(row)?,
             "code" if settings.code.is_some() => Tests::of(row)?.map_or(Expected::Nothing, Expected::Code),
@@ -83,7 +115,7 @@ impl Expected {
                 return Err(row.error_in(
                     "task",
                     format!("task {other:?} has no verifier"),
-                    "use math, choice, exact, countdown, json, code or general, or judge it with --exec",
+                    "use math, choice, exact, regex, countdown, reasoning_gym, json, code or general, or judge it with --exec",
                 ));
             }
         })
@@ -120,7 +152,10 @@ impl Expected {
                 let options: Vec<&str> = options.iter().map(String::as_str).collect();
                 choice::judge(answer, expected, &options)
             }
-            Expected::Exact(expected) => exact::judge(answer, expected, exact::Policy::default()),
+            Expected::Exact(expected) => exact::judge(answer, expected, settings.exact),
+            Expected::Text(expected) => exact::judge(answer, expected, TEXT),
+            Expected::Spelled(expected) => spelled::judge(answer, expected),
+            Expected::Regex(_, pattern) => pattern.judge(answer),
             Expected::Countdown { numbers, target } => {
                 countdown::judge(answer, numbers, *target, settings.numbers)
             }
@@ -140,9 +175,13 @@ impl Expected {
                 (choice::normal_form(answer, &options), choice::normal_form(expected, &options))
             }
             Expected::Exact(expected) => {
-                let policy = exact::Policy::default();
-                (exact::normal_form(answer, policy), exact::normal_form(expected, policy))
+                (exact::normal_form(answer, settings.exact), exact::normal_form(expected, settings.exact))
             }
+            Expected::Text(expected) => {
+                (exact::normal_form(answer, TEXT), exact::normal_form(expected, TEXT))
+            }
+            Expected::Spelled(expected) => (spelled::normal_form(answer), spelled::normal_form(expected)),
+            Expected::Regex(text, _) => (answer.trim().to_string(), text.clone()),
             Expected::Countdown { numbers, target } => {
                 (answer.trim().to_string(), format!("{target} from {numbers:?}"))
             }
@@ -153,6 +192,26 @@ impl Expected {
             Expected::Code(_) | Expected::Nothing => (answer.to_string(), String::new()),
         }
     }
+}
+
+/// Plain texts without regard to case.
+const TEXT: exact::Policy = exact::Policy { case: false, whitespace: false };
+
+/// A regular expression, read once and remembered for the rows that follow.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    const REMEMBERED: usize = 64;
+    thread_local!(static KNOWN: RefCell<HashMap<String, Pattern>> = RefCell::new(HashMap::new()));
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(pattern) = known.get(text) {
+            return Ok(pattern.clone());
+        }
+        let pattern = Pattern::new(text)?;
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(text.to_string(), pattern.clone());
+        Ok(pattern)
+    })
 }
 
 /// The options of a multiple-choice row: `choices` or `options`, a list of strings.
@@ -183,7 +242,7 @@ fn wanted(row: &Row) -> Result<Expected, RecordError> {
 }
 
 /// The numbers and the target of a countdown row: `nums` or `numbers`, and `target`; or the same within `metadata`.
-fn puzzle(row: &Row) -> Result<Expected, RecordError> {
+pub fn puzzle(row: &Row) -> Result<Expected, RecordError> {
     let mut numbers: Option<Vec<i64>> = None;
     for name in ["nums", "numbers"] {
         if numbers.is_none() {

@@ -12,6 +12,7 @@
 mod accuracy;
 mod chunk;
 mod code;
+mod family;
 mod group;
 mod judge;
 mod parallel;
@@ -32,7 +33,7 @@ use clap::Parser;
     version,
     after_help = "Parts: accuracy format language think_format open_r1_format tag_count special_token_format reasoning_steps cosine_length
 soft_overlong repetition group_length; a name of --exec; any other name is a number of the row's `judgement`.
-Tasks: math choice exact countdown json code general.
+Tasks: math choice exact regex countdown reasoning_gym json code general.
 
 Examples:
   r1-reward --reward accuracy=1 --reward format=0.1 rollouts.jsonl -o rewarded.jsonl

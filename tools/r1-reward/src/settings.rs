@@ -5,6 +5,7 @@ use crate::program::Program;
 use crate::weights::{Weight, Weights, program, weight};
 use clap::ValueEnum;
 use r1_verify::countdown;
+use r1_verify::exact;
 use r1_verify::extract::{DEFAULT_ORDER, Source};
 use r1_verify::language::Script;
 use r1_verify::math;
@@ -46,7 +47,7 @@ pub struct ReadingFlags {
     /// Whether the prompt has opened <think>: yes, no, or where its text ends so
     #[arg(long, value_enum, default_value_t = Prefilled::Auto)]
     prefilled: Prefilled,
-    /// Target language of the reasoning, such as en or zh [default: the row's `language`, else the prompt's script]
+    /// Target language of the reasoning, such as en or zh [default: the row's `language`, else that of the prompt]
     #[arg(long, value_name = "CODE", value_parser = language)]
     language: Option<String>,
     /// countdown: whether every given number must be used, or each at most once
@@ -61,6 +62,12 @@ pub struct ReadingFlags {
     /// Numbers have decimal commas: 3,5 is three and a half
     #[arg(long)]
     decimal_comma: bool,
+    /// Capital and small letters are the same: 3X is 3x; and for the task exact
+    #[arg(long)]
+    ignore_case: bool,
+    /// Values in parentheses have no order: (1, 2) is (2, 1)
+    #[arg(long)]
+    any_order: bool,
 }
 
 /// Weights with a name.
@@ -106,6 +113,7 @@ pub struct Settings {
     pub language: Option<String>,
     pub numbers: countdown::Use,
     pub policy: math::Policy,
+    pub exact: exact::Policy,
     pub max_len: usize,
     pub overlong_cache: usize,
     pub ngram: usize,
@@ -133,7 +141,10 @@ impl Settings {
                 drop_units: !reading.strict_units,
                 strict_percent: reading.strict_percent,
                 decimal_comma: reading.decimal_comma,
+                ignore_case: reading.ignore_case,
+                any_order: reading.any_order,
             },
+            exact: exact::Policy { case: !reading.ignore_case, ..exact::Policy::default() },
             max_len: rewards.max_len,
             overlong_cache: rewards.overlong_cache,
             ngram: usize::from(rewards.ngram),

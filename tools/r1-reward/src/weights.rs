@@ -90,7 +90,8 @@ impl Weights {
 }
 
 /// The tasks that rows may have.
-const TASKS: [&str; 7] = ["math", "choice", "exact", "countdown", "json", "code", "general"];
+const TASKS: [&str; 9] =
+    ["math", "choice", "exact", "regex", "countdown", "reasoning_gym", "json", "code", "general"];
 
 /// `[TASK:]NAME=WEIGHT`; a name alone weighs 1.
 pub fn weight(text: &str) -> Result<Weight, String> {

@@ -80,14 +80,20 @@ fn push(found: &mut Vec<Boxed>, b: Boxed) {
     found.push(b);
 }
 
-/// `\boxed 5`: one word, up to a space, a `$` or the end. `\boxedfoo` is another command.
+/// `\boxed 5`: one word, up to a space, a `$`, another box or the end. `\boxedfoo` is another command.
 fn unbraced(text: &str, after: usize, word: usize) -> Option<Range<usize>> {
     let first = text[word..].chars().next()?;
     if word == after && first.is_alphabetic() {
         return None;
     }
-    let len =
-        text[word..].find(|c: char| c.is_whitespace() || c == '$' || c == '}').unwrap_or(text.len() - word);
+    let ends = |(at, c): &(usize, char)| {
+        let here = &text[word + at..];
+        c.is_whitespace()
+            || matches!(c, '$' | '}')
+            || here.starts_with("\\boxed")
+            || here.starts_with("\\fbox")
+    };
+    let len = text[word..].char_indices().find(ends).map_or(text.len() - word, |(at, _)| at);
     (len > 0).then_some(word..word + len)
 }
 

@@ -90,6 +90,9 @@ fn boxes_balance() {
     assert_eq!(answer("$\\boxed{3}$ and $\\boxed{4}$"), "3, 4");
     assert_eq!(answer("\\boxed{3}, \\boxed{4}, or \\boxed{5}"), "3, 4, 5");
     assert_eq!(answer("\\boxed{} \n7"), "7");
+    // Found by fuzzing: a word that runs into the next box.
+    assert_eq!(answer("\\fbox*d(\\fbox\\) 5"), "\\)");
+    assert_eq!(answer("\\boxed\\boxed{5}"), "5");
 }
 
 #[test]
@@ -132,6 +135,8 @@ fn long_texts_take_linear_time() {
         "answer is ".repeat(1_000_000),
         "$".repeat(10_000_000),
         "\\boxed{1},".repeat(1_000_000),
+        "\\boxed".repeat(1_500_000),
+        "\\boxed|".repeat(1_400_000),
         "x\n".repeat(5_000_000),
         "A:".repeat(5_000_000),
         "--\n".repeat(3_000_000),

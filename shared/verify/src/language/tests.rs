@@ -76,3 +76,71 @@ fn lone_marks_cost_little() {
     let text = "$`\\".repeat(300_000);
     assert!(count_words(&text).is_empty());
 }
+
+#[test]
+fn languages_of_one_script_are_told_apart() {
+    let of = |text: &str, target: &str| {
+        consistency(&format!("<think>{text}</think>a"), Prefill::No, target).unwrap()
+    };
+    let texts = [
+        (
+            "en",
+            "First we find the number of eggs that are left each day. She sells them for $2, so she gets 18.",
+        ),
+        (
+            "fr",
+            "D'abord nous devons calculer le nombre total des œufs. Il reste donc 9 œufs qui sont vendus pour 2 euros.",
+        ),
+        (
+            "de",
+            "Zuerst müssen wir die Anzahl der Eier berechnen. Sie hat dann noch 9 Eier und verkauft sie für 2 Euro.",
+        ),
+        (
+            "es",
+            "Primero tenemos que calcular el número total de huevos. Entonces le quedan 9 huevos y los vende por 2 euros.",
+        ),
+        (
+            "it",
+            "Prima dobbiamo calcolare il numero totale delle uova. Quindi le restano 9 uova che sono vendute per 2 euro.",
+        ),
+        (
+            "pt",
+            "Primeiro precisamos de calcular o número total de ovos. Então ela tem 9 ovos que são vendidos por 2 euros.",
+        ),
+        (
+            "nl",
+            "Eerst moeten we het aantal eieren berekenen. Dan heeft ze nog 9 eieren en die worden voor 2 euro verkocht.",
+        ),
+        ("sw", "Kwanza tuna idadi ya mayai ambayo ni 16. Kwa hivyo jumla ya mayai ni 9 kwa kila siku."),
+        (
+            "ru",
+            "Сначала нам нужно найти, сколько яиц осталось. Затем она продает их по 2 доллара, это всего 18.",
+        ),
+        (
+            "uk",
+            "Спочатку нам потрібно знайти, скільки яєць залишилось. Потім вона продає їх по 2 долари, це всього 18.",
+        ),
+    ];
+    for (language, text) in texts {
+        for (target, _) in texts {
+            let cyrillic = |code: &str| matches!(code, "ru" | "uk");
+            let got = of(text, target);
+            if language == target {
+                assert_eq!(got, 1.0, "{text} for {target}");
+            } else {
+                assert!(got < 0.1 || cyrillic(language) != cyrillic(target), "{text} for {target}: {got}");
+            }
+        }
+        assert_eq!(detect(text), Some(language), "{text}");
+    }
+    // One sentence of two is in another language; names and quoted words are no evidence.
+    let mixed =
+        of("So the answer is that she has nine of them. Il reste donc le nombre des œufs pour elle.", "en");
+    assert!((0.4..0.6).contains(&mixed), "{mixed}");
+    assert_eq!(of("La Salle and De Niro pay El Paso.", "en"), 1.0);
+    assert_eq!(of("total = 3 * 4", "fr"), 1.0);
+    // Chinese is not Japanese.
+    assert_eq!(of("我们先算乘法，这是对的。", "ja"), 0.0);
+    assert_eq!(of("まず掛け算を計算します。答えは十四です。", "zh"), 0.0);
+    assert_eq!(of("まず掛け算を計算します。合計十四円。", "ja"), 1.0);
+}

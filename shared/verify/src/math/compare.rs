@@ -59,6 +59,13 @@ impl Comparison<'_> {
                 if !same && (x.len() == 2 || o != c || p != d) {
                     return Ok(Judgement::unequal("delimiters"));
                 }
+                if self.policy.any_order && vector(*o) && vector(*c) {
+                    return if x.len() == y.len() {
+                        self.unordered(x, y)
+                    } else {
+                        Ok(Judgement::unequal("number of values"))
+                    };
+                }
                 self.ordered(x, y)
             }
             (Matrix(x), Matrix(y)) => self.matrices(x, y),

@@ -50,6 +50,39 @@ pub(super) enum Expr {
     NumberSet(char),
 }
 
+impl Expr {
+    /// Makes the letters of all variables small; what is left of `E` and `I` are the constants.
+    pub(super) fn fold_case(&mut self) {
+        match self {
+            Expr::Symbol(name) => match name.as_str() {
+                "E" => *self = Expr::Constant(Constant::E),
+                "I" => *self = Expr::Constant(Constant::I),
+                _ => *name = name.to_lowercase(),
+            },
+            Expr::Sum(parts)
+            | Expr::Product(parts)
+            | Expr::Call(_, parts)
+            | Expr::Ratio(parts)
+            | Expr::List(parts)
+            | Expr::Union(parts)
+            | Expr::Intersection(parts)
+            | Expr::Bracket { items: parts, .. }
+            | Expr::Relation { sides: parts, .. } => parts.iter_mut().for_each(Expr::fold_case),
+            Expr::Quotient(a, b) | Expr::Power(a, b) | Expr::Difference(a, b) => {
+                a.fold_case();
+                b.fold_case();
+            }
+            Expr::PlusMinus(inner) | Expr::Percent(inner) | Expr::Measured(inner, _) => inner.fold_case(),
+            Expr::Matrix(rows) => rows.iter_mut().flatten().for_each(Expr::fold_case),
+            Expr::Number(_)
+            | Expr::Constant(_)
+            | Expr::InBase { .. }
+            | Expr::EmptySet
+            | Expr::NumberSet(_) => {}
+        }
+    }
+}
+
 /// Numbers with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Constant {

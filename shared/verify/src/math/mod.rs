@@ -54,12 +54,22 @@ pub struct Policy {
     pub strict_percent: bool,
     /// `3,5` is three and a half, and `1.000` a thousand.
     pub decimal_comma: bool,
+    /// Capital and small letters are the same variable: `3X` is `3x`, and `E` is `e`.
+    pub ignore_case: bool,
+    /// Values in parentheses have no order: `(1, 2)` is `(2, 1)`.
+    pub any_order: bool,
 }
 
 impl Default for Policy {
-    /// Units dropped, percent lenient, decimal points.
+    /// Units dropped, percent lenient, decimal points, letters as written, tuples in order.
     fn default() -> Self {
-        Policy { drop_units: true, strict_percent: false, decimal_comma: false }
+        Policy {
+            drop_units: true,
+            strict_percent: false,
+            decimal_comma: false,
+            ignore_case: false,
+            any_order: false,
+        }
     }
 }
 
@@ -134,5 +144,9 @@ pub fn normal_form(text: &str, policy: &Policy) -> String {
 }
 
 fn read(text: &str, policy: &Policy) -> Result<Expr, Stop> {
-    parse::parse(&surface::without_delimiters(text), policy.decimal_comma)
+    let mut read = parse::parse(&surface::without_delimiters(text), policy.decimal_comma)?;
+    if policy.ignore_case {
+        read.fold_case();
+    }
+    Ok(read)
 }

@@ -7,10 +7,12 @@ use super::expr::{Constant, Expr, Function};
 use super::real::{Interval, Precision};
 use crate::Judgement;
 use num_traits::{Signed, ToPrimitive};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-/// Bits after the point, first and second try.
-const PRECISIONS: [u32; 2] = [384, 1536];
+/// Bits after the point, try after try. At the first, numbers can only be shown to differ: that is what most of them do.
+const PRECISIONS: [u32; 3] = [128, 384, 1536];
 /// Agreement that counts: the difference is below 2^−(this share of the precision), and the numbers are not.
 const AGREEMENT: u32 = 2;
 /// Most variables.
@@ -35,9 +37,9 @@ pub(super) fn judge(a: &Expr, b: &Expr, natural_log: bool, budget: &mut Budget) 
     if symbols.len() > MAX_SYMBOLS {
         return Ok(Judgement::undecided("too many variables"));
     }
-    for bits in PRECISIONS {
-        budget.spend(200_000)?;
-        let precision = Precision::new(bits);
+    for (attempt, bits) in PRECISIONS.into_iter().enumerate() {
+        budget.spend(if attempt == 0 { 20_000 } else { 200_000 })?;
+        let precision = precision(attempt);
         let points = if symbols.is_empty() { 1 } else { POINTS.len() };
         // First only points at which both are real; complex values count where there are no such points.
         for real_only in [!imaginary && !symbols.is_empty(), false] {
@@ -71,6 +73,9 @@ pub(super) fn judge(a: &Expr, b: &Expr, natural_log: bool, budget: &mut Budget) 
                     unclear = true;
                 }
             }
+            if attempt == 0 {
+                break;
+            }
             if !unclear && agreed >= std::cmp::min(points, 2) {
                 return Ok(Judgement::equal("numeric"));
             }
@@ -82,10 +87,16 @@ pub(super) fn judge(a: &Expr, b: &Expr, natural_log: bool, budget: &mut Budget) 
     Ok(Judgement::undecided("numbers too close"))
 }
 
+/// The precision of a try. Its constants are computed once a thread.
+fn precision(attempt: usize) -> Rc<Precision> {
+    thread_local!(static KNOWN: [OnceCell<Rc<Precision>>; 3] = const { [const { OnceCell::new() }; 3] });
+    KNOWN.with(|known| Rc::clone(known[attempt].get_or_init(|| Rc::new(Precision::new(PRECISIONS[attempt])))))
+}
+
 /// Which of two real constants is greater; absent where that is not certain.
 pub(super) fn order(a: &Expr, b: &Expr, budget: &mut Budget) -> Result<Option<std::cmp::Ordering>, Stop> {
     budget.spend(200_000)?;
-    let precision = Precision::new(PRECISIONS[0]);
+    let precision = precision(1);
     let at = BTreeMap::new();
     let mut evaluation = Evaluation { precision: &precision, at: &at, natural_log: false, budget };
     let (Some(x), Some(y)) = (evaluation.value(a)?, evaluation.value(b)?) else { return Ok(None) };

@@ -22,10 +22,10 @@ pub(super) fn read(text: &str, decimal_comma: bool) -> Option<Small> {
                 None => (whole, 1),
                 Some(b'.') if !decimal_comma => {
                     let (decimals, end) = digits(&rest[1..])?;
-                    let scale = 10i128.pow(u32::try_from(rest.len() - 1).ok()?);
                     if !end.is_empty() {
                         return None;
                     }
+                    let scale = 10i128.pow(u32::try_from(rest.len() - 1).ok()?);
                     (whole * scale + decimals, scale)
                 }
                 Some(b'/') => {
@@ -96,6 +96,8 @@ mod tests {
         }
         assert_eq!(read("1.000", true), None);
         assert_eq!(read(&"9".repeat(16), false), None);
+        // Found by fuzzing: digits, and a long text behind them.
+        assert_eq!(read(&format!("1.2{}", "x".repeat(60)), false), None);
         // The largest products stay far below 2^127.
         let large = read("999999999999999.999999999999999", false).expect("read");
         assert!(same(large, large));

@@ -147,6 +147,14 @@ impl Precision {
             return None;
         }
         let zero = BigInt::zero();
+        // Found by fuzzing: x · 2^(P(n−1)) grows with n.
+        if n > 8 {
+            return if x.is_zero() {
+                Some(x.clone())
+            } else {
+                self.exp(&self.div(&self.ln(x)?, &self.integer(n.into()))?)
+            };
+        }
         // (v · 2⁻ᴾ)^(1/n) · 2ᴾ = (v · 2^(P(n−1)))^(1/n)
         let shift = self.bits.checked_mul(n - 1).filter(|&s| s < 1 << 20)?;
         let root = |v: &BigInt| (std::cmp::max(v, &zero) << shift).nth_root(n);

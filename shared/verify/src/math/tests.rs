@@ -190,6 +190,27 @@ fn units_agree_or_are_dropped() {
 }
 
 #[test]
+fn case_and_order_are_settable() {
+    let loose = Policy { ignore_case: true, any_order: true, ..Policy::default() };
+    for (a, b) in [("3X+1", "1+3x"), ("(1, 2)", "(2, 1)"), ("Y = 2", "y=2"), ("2E", "2e"), ("A_1", "a_1")] {
+        assert!(judge(a, b, &loose).is_equal(), "{a} {b}");
+        differ(a, b);
+    }
+    for (a, b) in [("(1, 2)", "(1, 3)"), ("(1, 1)", "(1, 2)"), ("(1, 2)", "(1, 2, 2)"), ("(1, 2)", "[2, 1]")]
+    {
+        assert!(!judge(a, b, &loose).is_equal(), "{a} {b}");
+    }
+}
+
+#[test]
+fn what_fuzzing_found_stays_found() {
+    let begun = std::time::Instant::now();
+    // The thousandth root of a number at 1,536 bits.
+    judge("1.-19^93^110.011c", "1!!", &Policy::default());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn arithmetic_is_evaluated() {
     equal("2 + 3 * 4", "14");
     equal("(2 + 3) * 4", "20");
