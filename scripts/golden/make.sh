@@ -14,6 +14,7 @@ export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 "$venv/bin/python" "$here/divergence.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"
+"$venv/bin/python" "$here/evaluation.py"
 # The tokenizer's goldens start from what r1-init learns: build it first.
 (cd "$here/../.." && cargo build --release --locked -p r1-init)
 "$venv/bin/python" "$here/tokenizer.py"

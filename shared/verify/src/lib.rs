@@ -10,6 +10,7 @@
 //! | [`extract`] | which part of the completion is reasoning, which span is the answer |
 //! | [`math`] | are two answers the same mathematical object |
 //! | [`choice`], [`exact`], [`countdown`], [`json`] | the same for lettered options, plain strings, number puzzles, and JSON with or without a schema |
+//! | [`vote`] | which of several answers are one |
 //! | [`code`] | which part is a program, and whether two outputs are the same |
 //! | [`format`](mod@format), [`language`], [`length`], [`repetition`], [`steps`] | rewards that look at form, not at truth |
 
@@ -25,6 +26,7 @@ pub mod length;
 pub mod math;
 pub mod repetition;
 pub mod steps;
+pub mod vote;
 
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
