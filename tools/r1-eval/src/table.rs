@@ -58,8 +58,8 @@ impl Entry {
             self.means.iter().map(|m| (m.measure.name(), json!(m.bootstrap))).collect();
         object.insert("intervals".to_string(), Value::Object(intervals));
         if let [(temperature, top_p)] = self.drawn[..] {
-            object.insert("temperature".to_string(), json!(temperature));
-            object.insert("top_p".to_string(), json!(top_p));
+            object.insert("temperature".to_string(), as_written(temperature));
+            object.insert("top_p".to_string(), as_written(top_p));
         }
         Value::Object(object)
     }
@@ -117,6 +117,11 @@ impl Entry {
         cells.extend(self.measures());
         cells
     }
+}
+
+/// An f32 in its own shortest digits: 0.6, not the f64 next to it.
+fn as_written(value: f32) -> Value {
+    json!(value.to_string().parse::<f64>().unwrap_or(f64::from(value)))
 }
 
 /// A value for a person: shares in percent, rewards with three digits.
