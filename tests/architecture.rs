@@ -26,6 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tools/r1-advantage", &["r1-cli", "r1-records"]),
     ("tools/r1-reject", &["r1-cli", "r1-records", "r1-verify"]),
     ("tools/r1-eval", &["r1-cli", "r1-records", "r1-verify", "r1-measure"]),
+    // Reads a tokenizer, to show completions token by token; computes nothing with a model.
+    ("tools/r1-plot", &["r1-cli", "r1-records", "r1-measure", "r1-model"]),
     ("tests", &[]),
 ];
 
