@@ -14,6 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared/records", &[]),
     ("shared/verify", &[]),
     ("shared/sandbox", &[]),
+    // Statistics of judged rows: no files, no model.
+    ("shared/measure", &["r1-records", "r1-verify"]),
     ("shared/model", &["r1-kernels"]),
     ("shared/train", &["r1-model", "r1-kernels", "r1-cli", "r1-records"]),
     // Cannot change weights: no r1-train.
@@ -23,7 +25,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tools/r1-reward", &["r1-cli", "r1-records", "r1-verify", "r1-sandbox"]),
     ("tools/r1-advantage", &["r1-cli", "r1-records"]),
     ("tools/r1-reject", &["r1-cli", "r1-records", "r1-verify"]),
-    ("tools/r1-eval", &["r1-cli", "r1-records"]),
+    ("tools/r1-eval", &["r1-cli", "r1-records", "r1-verify", "r1-measure"]),
+    // Reads a tokenizer, to show completions token by token; computes nothing with a model.
+    ("tools/r1-plot", &["r1-cli", "r1-records", "r1-measure", "r1-model"]),
     ("tests", &[]),
 ];
 

@@ -78,6 +78,66 @@ fn a_row_for_each_family_and_file() {
 }
 
 #[test]
+fn two_runs_are_compared_prompt_by_prompt() {
+    let directory = scratch();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let one = |id: &str, correct: u8| prompt(id, "x", &[("1", correct)]);
+    // 12 prompts better, 3 worse, 5 equal; one is only here or there.
+    let mut before = one("first", 1);
+    let mut after = String::new();
+    for at in 0..20 {
+        before += &one(&format!("p{at}"), u8::from(at < 3));
+        after += &one(&format!("p{at}"), u8::from((3..15).contains(&at)));
+    }
+    after += &one("second", 0);
+    let (before, after) = (write("before.jsonl", &before), write("after.jsonl", &after));
+    let found = &lines(&["--paired", &before, &after], "")[2];
+    assert_eq!((found["prompts"].as_u64(), found["only_in_first"].as_u64()), (Some(20), Some(1)));
+    let pass = &found["pass@1"];
+    assert_eq!(
+        (pass["better"].as_u64(), pass["worse"].as_u64(), pass["equal"].as_u64()),
+        (Some(12), Some(3), Some(5))
+    );
+    assert!((pass["difference"].as_f64().unwrap() - 0.45).abs() < 1e-12, "{pass}");
+    // scipy.stats.binomtest(12, 15).pvalue: McNemar's exact test, since each prompt has one sample.
+    assert!((pass["sign_test_p"].as_f64().unwrap() - 0.035_156_25).abs() < 1e-12, "{pass}");
+    let bounds: Vec<f64> =
+        pass["bootstrap"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert!(bounds[0] > 0.0 && bounds[0] < 0.3 && bounds[1] > 0.6 && bounds[1] < 0.9, "{bounds:?}");
+    let table = run("r1-eval", &["--paired", &before, &after], "").success();
+    assert!(table.contains("20 prompts in both (1 in the first alone, 1 in the second)"), "{table}");
+    assert!(table.contains("+45.0 [") && table.contains("0.035"), "{table}");
+    let text = run("r1-eval", &["--paired", "--line", &before, &after], "").success();
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("pass@1 +45.0 [") && last.ends_with("20 prompts in both"), "{text}");
+
+    run("r1-eval", &["--paired", &before], "").refused(2, &["--paired"]);
+    let other = write("other.jsonl", &one("z", 1));
+    run("r1-eval", &["--paired", &before, &other], "").refused(2, &["other.jsonl", "no id"]);
+    let changed = write("changed.jsonl", &one("p0", 1).replace("p0?", "another?"));
+    run("r1-eval", &["--paired", &before, &changed], "")
+        .refused(2, &["changed.jsonl", "`p0`", "another prompt"]);
+}
+
+#[test]
+fn one_line_and_how_it_was_drawn() {
+    let drawn =
+        held_out().replace("\"completion_ids\"", "\"temperature\":0.6,\"top_p\":0.95,\"completion_ids\"");
+    let line = run("r1-eval", &["--line"], &drawn).success();
+    assert!(line.starts_with("stdin: pass@1 41.7 [0.0, 75.0], pass@2 "), "{line}");
+    assert!(line.ends_with("3 prompts, 12 samples at temperature 0.6, top-p 0.95\n"), "{line}");
+    let all = &lines(&[], &drawn)[0];
+    assert_eq!((all["temperature"].as_f64(), all["top_p"].as_f64()), (Some(0.6), Some(0.95)));
+    // a: a tie of two against two.
+    assert_eq!(all["cons@4"]["ties"].as_u64(), Some(2), "a and b: {all}");
+    assert_eq!(all["intervals"]["format"], serde_json::json!([1.0, 1.0]));
+}
+
+#[test]
 fn the_same_bytes_each_time() {
     assert_eq!(
         run("r1-eval", &["--json"], &held_out()).success(),

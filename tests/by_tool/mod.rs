@@ -5,6 +5,7 @@ mod distill;
 mod eval;
 mod grpo;
 mod init;
+mod plot;
 mod reject;
 mod reward;
 pub mod rollout;

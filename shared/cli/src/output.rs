@@ -16,9 +16,14 @@ pub struct Output {
 }
 
 impl Output {
+    /// The file, unless it is standard output.
+    pub fn path(&self) -> Option<&Path> {
+        self.output_file.as_deref().filter(|file| *file != Path::new("-"))
+    }
+
     /// Opens it. Errors (exit 2): the directory is not there, or cannot be written to.
     pub fn create(&self) -> anyhow::Result<Sink> {
-        match self.output_file.as_deref().filter(|file| *file != Path::new("-")) {
+        match self.path() {
             None => Ok(Sink::Standard(BufWriter::with_capacity(1 << 16, io::stdout()))),
             Some(path) => Ok(Sink::File(AtomicFile::create(path)?)),
         }

@@ -86,10 +86,12 @@ pub struct Outline {
     /// Why it ended.
     #[serde(default)]
     pub finish_reason: Option<FinishReason>,
-    #[serde(default, rename = "temperature")]
-    _temperature: Option<f32>,
-    #[serde(default, rename = "top_p")]
-    _top_p: Option<f32>,
+    /// The sampling temperature.
+    #[serde(default)]
+    pub temperature: Option<f32>,
+    /// The share of probability that nucleus sampling kept.
+    #[serde(default)]
+    pub top_p: Option<f32>,
     #[serde(default, rename = "seed")]
     _seed: Option<u64>,
     /// `sha256:` and the hash of the weights that sampled it.

@@ -11,6 +11,7 @@
 //! | [`math`] | are two answers the same mathematical object |
 //! | [`choice`], [`exact`], [`spelled`], [`countdown`], [`json`] | the same for lettered options, plain strings, spellings of a value, number puzzles, and JSON with or without a schema |
 //! | [`pattern`] | does a regular expression describe the answer |
+//! | [`vote`] | which of several answers are one |
 //! | [`code`] | which part is a program, and whether two outputs are the same |
 //! | [`format`](mod@format), [`language`], [`length`], [`repetition`], [`steps`] | rewards that look at form, not at truth |
 
@@ -28,6 +29,7 @@ pub mod pattern;
 pub mod repetition;
 pub mod spelled;
 pub mod steps;
+pub mod vote;
 
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,130 +1,73 @@
 //! Reads the files and puts their measures together.
 
 use crate::Args;
-use crate::interval::{bootstrap, wilson};
-use crate::measure::{Sample, consensus_at, pass_at};
-use crate::show::{self, Shown};
-use crate::table::{Entry, Measured, render};
+use crate::contrast::{self, Contrast};
+use crate::read::Run;
+use crate::show;
+use crate::table::{Entry, render};
 use r1_cli::Input;
-use r1_records::{FinishReason, Groups, Reader, RecordError, Row};
+use r1_measure::measure::consensus_at;
+use r1_measure::{Measure, Prompt, measured};
+use r1_verify::vote;
 
-/// Everything one prompt's completions tell.
-#[derive(Debug, Default)]
-struct Prompt {
-    id: String,
-    by: Option<String>,
-    samples: Vec<Sample>,
-    unjudged: usize,
-    tokens: Vec<f64>,
-    characters: Vec<f64>,
-    finished: Vec<f64>,
-    format: Vec<f64>,
-    language: Vec<f64>,
-    totals: Vec<f64>,
-}
-
-/// Reads every file, then writes the table or the JSON lines.
+/// Reads every file, then writes the table, the lines or the JSON.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let inputs: Vec<Input> = if args.files.is_empty() {
         vec![Input::default()]
     } else {
         args.files.iter().map(Input::of).collect()
     };
-    let mut entries = Vec::new();
-    let mut shown = Vec::new();
+    if args.paired && inputs.len() < 2 {
+        return Err(r1_cli::misuse("--paired compares files, and there is one", "name two or more"));
+    }
+    let mut runs = Vec::new();
     let mut out = None;
     for input in &inputs {
-        let reader = Reader::new(input.open()?);
+        let reader = input.open()?;
         if out.is_none() {
             out = Some(args.output.create()?);
         }
-        let mut prompts = Vec::new();
-        let mut faces = Shown { file: input.name(), rows: Vec::new() };
-        for group in Groups::new(reader) {
-            let group = group.map_err(|error| input.blame(error))?;
-            group.check(true).map_err(|error| input.blame(error))?;
-            if faces.rows.len() < args.show {
-                show::take(&mut faces, &group).map_err(|error| input.blame(error))?;
-            }
-            prompts.push(
-                prompt(&group.id, &group.rows, args.by.as_deref()).map_err(|error| input.blame(error))?,
-            );
-        }
-        shown.push(faces);
-        let all: Vec<&Prompt> = prompts.iter().collect();
-        entries.push(entry(&args, input, None, &all)?);
-        let mut values: Vec<&str> = prompts.iter().filter_map(|prompt| prompt.by.as_deref()).collect();
-        values.sort_unstable();
-        values.dedup();
-        for value in values {
-            let some: Vec<&Prompt> =
-                prompts.iter().filter(|prompt| prompt.by.as_deref() == Some(value)).collect();
-            entries.push(entry(&args, input, Some(value), &some)?);
-        }
+        runs.push(Run::read(input, reader, args.by.as_deref(), args.show)?);
     }
     let Some(mut out) = out else { return Ok(()) };
+    let mut entries = Vec::new();
+    for run in &runs {
+        entries.push(entry(&args, run, None)?);
+        for value in run.values() {
+            entries.push(entry(&args, run, Some(value))?);
+        }
+    }
+    let mut contrasts: Vec<Contrast> = Vec::new();
+    for later in runs.iter().skip(1).filter(|_| args.paired) {
+        let ks = entries[0].ks.clone();
+        contrasts.push(contrast::of(&runs[0], later, &ks, args.resamples, args.seed.seed)?);
+    }
+    let by = args.by.as_deref();
     if args.json {
-        for entry in &entries {
-            out.line(&r1_records::to_json(&entry.json(args.by.as_deref()))?)?;
+        for object in entries.iter().map(|entry| entry.json(by)).chain(contrasts.iter().map(Contrast::json)) {
+            out.line(&r1_records::to_json(&object)?)?;
+        }
+    } else if args.line {
+        for line in entries.iter().map(Entry::line).chain(contrasts.iter().map(Contrast::line)) {
+            out.line(&line)?;
         }
     } else {
-        out.put(render(&entries, args.by.as_deref(), inputs.len() > 1).as_bytes())?;
+        out.put(render(&entries, by, inputs.len() > 1).as_bytes())?;
+        for contrast in &contrasts {
+            out.put(contrast.table().as_bytes())?;
+        }
+        let shown: Vec<_> = runs.into_iter().map(|run| run.shown).collect();
         out.put(show::render(&shown).as_bytes())?;
     }
     out.finish()
 }
 
-/// Reads the completions of one prompt.
-fn prompt(id: &str, rows: &[Row], by: Option<&str>) -> Result<Prompt, RecordError> {
-    let mut prompt = Prompt { id: id.to_string(), ..Prompt::default() };
-    for row in rows {
-        let reward = row.reward()?;
-        match reward.part("accuracy") {
-            Some(accuracy) => {
-                prompt.samples.push(Sample { correct: accuracy == 1.0, answer: reward.answer.clone() })
-            }
-            None => prompt.unjudged += 1,
-        }
-        prompt.format.extend(reward.part("format"));
-        prompt.language.extend(reward.part("language"));
-        prompt.totals.extend(reward.total);
-        if row.has("rollout") {
-            let rollout = row.outline()?;
-            prompt.tokens.extend(rollout.completion_tokens.map(|count| count as f64));
-            prompt.characters.push(rollout.completion.chars().count() as f64);
-            prompt
-                .finished
-                .extend(rollout.finish_reason.map(|why| f64::from(u8::from(why == FinishReason::Stop))));
-        }
-        if let Some(column) = by {
-            let value = column_value(row, column)?;
-            match &prompt.by {
-                Some(known) if *known != value => {
-                    let fact = format!("`{column}` differs within the group `{id}`");
-                    return Err(row.error_in(column, fact, "choose a column that belongs to the prompt"));
-                }
-                _ => prompt.by = Some(value),
-            }
-        }
-    }
-    Ok(prompt)
-}
-
-/// A column as a table label: a string as it is, anything else as its JSON; `task` as the row's verifier, also by default.
-fn column_value(row: &Row, column: &str) -> Result<String, RecordError> {
-    match row.raw(column) {
-        Some(raw) if raw.starts_with('"') => row.require(column),
-        Some(raw) => Ok(raw.to_string()),
-        None if column == "task" => row.task(),
-        None => Err(row.error(format!("no `{column}`"), "--by needs a column that every row has")),
-    }
-}
-
 /// One table row.
-fn entry(args: &Args, input: &Input, by: Option<&str>, prompts: &[&Prompt]) -> anyhow::Result<Entry> {
-    let judged: Vec<&Prompt> = prompts.iter().copied().filter(|prompt| !prompt.samples.is_empty()).collect();
+fn entry(args: &Args, run: &Run, by: Option<&str>) -> anyhow::Result<Entry> {
+    let prompts = run.of(by);
+    let judged: Vec<&Prompt> = prompts.iter().copied().filter(|p| !p.samples.is_empty()).collect();
     let Some(smallest) = judged.iter().min_by_key(|prompt| prompt.samples.len()) else {
-        let place = by.map_or_else(|| input.name(), |value| format!("{}: {value}", input.name()));
+        let place = by.map_or_else(|| run.file.clone(), |value| format!("{}: {value}", run.file));
         return Err(r1_cli::bad_input(
             place,
             "no row has `reward.accuracy`",
@@ -134,7 +77,7 @@ fn entry(args: &Args, input: &Input, by: Option<&str>, prompts: &[&Prompt]) -> a
     let least = smallest.samples.len();
     if let Some(k) = args.k.iter().find(|k| **k as usize > least) {
         return Err(r1_cli::bad_input(
-            input.name(),
+            &run.file,
             format!("`{}` has {least} judged completions, too few for k = {k}", smallest.id),
             "sample more, or ask for a smaller k",
         ));
@@ -145,39 +88,29 @@ fn entry(args: &Args, input: &Input, by: Option<&str>, prompts: &[&Prompt]) -> a
     }
     ks.sort_unstable();
     ks.dedup();
-
-    let samples: usize = judged.iter().map(|prompt| prompt.samples.len()).sum();
-    let measure = |name: String, of: &dyn Fn(&Prompt) -> f64| {
-        let values: Vec<f64> = judged.iter().map(|prompt| of(prompt)).collect();
-        let value = values.iter().sum::<f64>() / values.len() as f64;
-        let wilson = (name == "pass@1").then(|| wilson(value, samples));
-        Measured { bootstrap: bootstrap(&values, args.resamples, args.seed.seed), name, value, wilson }
-    };
-    let mut measured = Vec::new();
-    for k in &ks {
-        let correct = |prompt: &Prompt| prompt.samples.iter().filter(|sample| sample.correct).count();
-        measured
-            .push(measure(format!("pass@{k}"), &|prompt| pass_at(*k, prompt.samples.len(), correct(prompt))));
-    }
     // A majority of one or two is no majority, and without answers nobody knows what the wrong completions voted for.
     let answered = judged.iter().flat_map(|prompt| &prompt.samples).any(|sample| sample.answer.is_some());
-    for k in ks.iter().filter(|k| answered && **k > 2) {
-        measured.push(measure(format!("cons@{k}"), &|prompt| consensus_at(*k, &prompt.samples)));
-    }
-    let mut means = Vec::new();
-    let mut add = |name: &'static str, of: &dyn Fn(&Prompt) -> &[f64]| {
-        let values: Vec<f64> = prompts.iter().flat_map(|prompt| of(prompt).iter().copied()).collect();
-        if !values.is_empty() {
-            means.push((name, values.iter().sum::<f64>() / values.len() as f64));
-        }
+    let voting: Vec<usize> = ks.iter().copied().filter(|k| answered && *k > 2).collect();
+    let measure = |of: Measure, prompts: &[&Prompt]| measured(of, prompts, args.resamples, args.seed.seed);
+    let mut shares: Vec<_> = ks.iter().filter_map(|k| measure(Measure::Pass(*k), &judged)).collect();
+    shares.extend(voting.iter().filter_map(|k| measure(Measure::Consensus(*k), &judged)));
+    let tied = |k: usize| {
+        let tie = |p: &&&Prompt| consensus_at(k, &p.samples, vote::same(&p.task)).tied;
+        judged.iter().filter(tie).count()
     };
-    add("format", &|prompt| &prompt.format);
-    add("language", &|prompt| &prompt.language);
-    add("finished", &|prompt| &prompt.finished);
-    add("tokens", &|prompt| &prompt.tokens);
-    add("characters", &|prompt| &prompt.characters);
-    add("reward", &|prompt| &prompt.totals);
-    let unjudged = prompts.iter().map(|prompt| prompt.unjudged).sum();
-    let by = by.map(str::to_string);
-    Ok(Entry { file: input.name(), by, prompts: judged.len(), samples, unjudged, measured, means })
+    let mut drawn: Vec<(f32, f32)> = prompts.iter().flat_map(|p| p.drawn.iter().copied()).collect();
+    drawn.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    drawn.dedup();
+    Ok(Entry {
+        file: run.file.clone(),
+        by: by.map(str::to_string),
+        prompts: judged.len(),
+        samples: judged.iter().map(|prompt| prompt.samples.len()).sum(),
+        unjudged: prompts.iter().map(|prompt| prompt.unjudged).sum(),
+        shares,
+        ties: voting.iter().map(|k| (*k, tied(*k))).collect(),
+        means: Measure::MEANS.into_iter().filter_map(|of| measure(of, &prompts)).collect(),
+        drawn,
+        ks,
+    })
 }

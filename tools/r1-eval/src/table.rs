@@ -1,19 +1,7 @@
-//! The results: as a table for a person, as JSON for a program.
+//! The results: as a table for a person, as one line, as JSON for a program.
 
+use r1_measure::{Measure, Measured};
 use serde_json::{Map, Value, json};
-
-/// A share of prompts with its intervals.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// `pass@1`, `cons@8` …
-    pub name: String,
-    /// The mean over prompts.
-    pub value: f64,
-    /// Cluster bootstrap, 95 %.
-    pub bootstrap: [f64; 2],
-    /// Wilson, 95 %, over all samples; only for pass@1.
-    pub wilson: Option<[f64; 2]>,
-}
 
 /// One row of the table.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +16,20 @@ pub struct Entry {
     pub samples: usize,
     /// Completions without an accuracy.
     pub unjudged: usize,
-    /// Shares with intervals.
-    pub measured: Vec<Measured>,
-    /// Plain means: names and values.
-    pub means: Vec<(&'static str, f64)>,
+    /// pass@k and cons@k.
+    pub shares: Vec<Measured>,
+    /// For each k of cons@k, the prompts whose majority was tied.
+    pub ties: Vec<(usize, usize)>,
+    /// Means over all completions.
+    pub means: Vec<Measured>,
+    /// The distinct (temperature, top-p) of the completions, where they say.
+    pub drawn: Vec<(f32, f32)>,
+    /// The values of k.
+    pub ks: Vec<usize>,
 }
 
 impl Entry {
-    /// One JSON object.
+    /// One JSON object: the shares as objects with their intervals, the means as numbers with their intervals under `intervals`.
     pub fn json(&self, column: Option<&str>) -> Value {
         let mut object = Map::new();
         object.insert("file".to_string(), json!(self.file));
@@ -45,19 +39,68 @@ impl Entry {
         object.insert("prompts".to_string(), json!(self.prompts));
         object.insert("samples".to_string(), json!(self.samples));
         object.insert("unjudged".to_string(), json!(self.unjudged));
-        for measured in &self.measured {
-            let mut value = Map::new();
-            value.insert("value".to_string(), json!(measured.value));
-            value.insert("bootstrap".to_string(), json!(measured.bootstrap));
+        for measured in &self.shares {
+            let mut value = json!({"value": measured.value, "bootstrap": measured.bootstrap});
             if let Some(wilson) = measured.wilson {
-                value.insert("wilson".to_string(), json!(wilson));
+                value["wilson"] = json!(wilson);
             }
-            object.insert(measured.name.clone(), Value::Object(value));
+            if let Some((_, ties)) =
+                self.ties.iter().find(|(k, _)| measured.measure == Measure::Consensus(*k))
+            {
+                value["ties"] = json!(ties);
+            }
+            object.insert(measured.measure.name(), value);
         }
-        for (name, value) in &self.means {
-            object.insert((*name).to_string(), json!(value));
+        for measured in &self.means {
+            object.insert(measured.measure.name(), json!(measured.value));
+        }
+        let intervals: Map<String, Value> =
+            self.means.iter().map(|m| (m.measure.name(), json!(m.bootstrap))).collect();
+        object.insert("intervals".to_string(), Value::Object(intervals));
+        if let [(temperature, top_p)] = self.drawn[..] {
+            object.insert("temperature".to_string(), as_written(temperature));
+            object.insert("top_p".to_string(), as_written(top_p));
         }
         Value::Object(object)
+    }
+
+    /// One line: where, what of how many, how drawn.
+    pub fn line(&self) -> String {
+        let mut words = vec![match &self.by {
+            Some(value) => format!("{} ({value}):", self.file),
+            None => format!("{}:", self.file),
+        }];
+        for (name, text) in self.measures() {
+            words.push(format!("{name} {text},"));
+        }
+        words.push(format!("{} prompts, {} samples", self.prompts, self.samples));
+        if let [(temperature, top_p)] = self.drawn[..] {
+            words.push(format!("at temperature {temperature}, top-p {top_p}"));
+        } else if self.drawn.len() > 1 {
+            words.push(format!("drawn in {} ways", self.drawn.len()));
+        }
+        words.join(" ")
+    }
+
+    /// Names and values, shares in percent.
+    fn measures(&self) -> Vec<(String, String)> {
+        let mut cells = Vec::new();
+        for measured in &self.shares {
+            // One sample a prompt: the tries are independent, and Wilson holds also at 0 and 1, where resampling sees nothing.
+            let interval = match measured.wilson {
+                Some(wilson) if self.samples == self.prompts => wilson,
+                _ => measured.bootstrap,
+            };
+            let [low, high] = interval.map(|bound| 100.0 * bound);
+            cells.push((
+                measured.measure.name(),
+                format!("{:.1} [{low:.1}, {high:.1}]", 100.0 * measured.value),
+            ));
+        }
+        for Measured { measure, value, .. } in &self.means {
+            cells.push((measure.name(), number(*measure, *value)));
+        }
+        cells
     }
 
     /// The cells of the table row, with their column's name.
@@ -71,27 +114,22 @@ impl Entry {
         }
         cells.push(("prompts".to_string(), self.prompts.to_string()));
         cells.push(("samples".to_string(), self.samples.to_string()));
-        for measured in &self.measured {
-            // One sample a prompt: the tries are independent, and Wilson holds also at 0 and 1, where resampling sees nothing.
-            let interval = match measured.wilson {
-                Some(wilson) if self.samples == self.prompts => wilson,
-                _ => measured.bootstrap,
-            };
-            let [low, high] = interval.map(|bound| 100.0 * bound);
-            cells.push((
-                measured.name.clone(),
-                format!("{:.1} [{low:.1}, {high:.1}]", 100.0 * measured.value),
-            ));
-        }
-        for (name, value) in &self.means {
-            let text = match *name {
-                "finished" | "format" => format!("{:.1}", 100.0 * value),
-                "reward" => format!("{value:.3}"),
-                _ => format!("{value:.1}"),
-            };
-            cells.push(((*name).to_string(), text));
-        }
+        cells.extend(self.measures());
         cells
+    }
+}
+
+/// An f32 in its own shortest digits: 0.6, not the f64 next to it.
+fn as_written(value: f32) -> Value {
+    json!(value.to_string().parse::<f64>().unwrap_or(f64::from(value)))
+}
+
+/// A value for a person: shares in percent, rewards with three digits.
+pub fn number(measure: Measure, value: f64) -> String {
+    match measure {
+        Measure::Reward => format!("{value:.3}"),
+        _ if measure.is_share() => format!("{:.1}", 100.0 * value),
+        _ => format!("{value:.1}"),
     }
 }
 
@@ -110,16 +148,19 @@ pub fn render(entries: &[Entry], column: Option<&str>, many_files: bool) -> Stri
     };
     let mut lines: Vec<Vec<String>> = vec![names.iter().map(|name| (*name).to_string()).collect()];
     lines.extend(rows.iter().map(|row| names.iter().map(|name| cell(row, name)).collect()));
-    let labels = usize::from(many_files) + usize::from(column.is_some());
-    let widths: Vec<usize> = (0..names.len())
+    aligned(&lines, usize::from(many_files) + usize::from(column.is_some()))
+}
+
+/// Lines of cells with aligned columns, of which the first `labels` stand to the left and the others, numbers, to the right.
+pub fn aligned(lines: &[Vec<String>], labels: usize) -> String {
+    let widths: Vec<usize> = (0..lines[0].len())
         .map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for line in &lines {
+    for line in lines {
         for (at, cell) in line.iter().enumerate() {
             let padding = " ".repeat(widths[at] - cell.chars().count());
             let gap = if at == 0 { "" } else { "  " };
-            // Labels stand to the left, numbers to the right.
             text.push_str(&if at < labels {
                 format!("{gap}{cell}{padding}")
             } else {
@@ -138,23 +179,27 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let measured =
-            |value| Measured { name: "pass@1".into(), value, bootstrap: [0.25, 0.75], wilson: None };
+        let measured = |measure, value| Measured { measure, value, bootstrap: [0.25, 0.75], wilson: None };
         let entry = |by: Option<&str>, value| Entry {
             file: "a".into(),
             by: by.map(str::to_string),
             prompts: 2,
             samples: 8,
-            measured: vec![measured(value)],
-            means: if by.is_none() { vec![("format", 1.0)] } else { vec![] },
+            shares: vec![measured(Measure::Pass(1), value)],
+            means: if by.is_none() { vec![measured(Measure::Format, 1.0)] } else { vec![] },
+            drawn: vec![(0.6, 0.95)],
             ..Entry::default()
         };
-        let text = render(&[entry(None, 0.5), entry(Some("b"), 1.0)], Some("task"), false);
+        let entries = [entry(None, 0.5), entry(Some("b"), 1.0)];
         assert_eq!(
-            text,
+            render(&entries, Some("task"), false),
             "task   prompts  samples              pass@1  format\n\
              (all)        2        8   50.0 [25.0, 75.0]   100.0\n\
              b            2        8  100.0 [25.0, 75.0]       -\n"
+        );
+        assert_eq!(
+            entries[0].line(),
+            "a: pass@1 50.0 [25.0, 75.0], format 100.0, 2 prompts, 8 samples at temperature 0.6, top-p 0.95"
         );
     }
 }

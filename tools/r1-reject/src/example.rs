@@ -1,12 +1,13 @@
-//! From a judged row to a row to imitate.
+//! From a judged row to a row to imitate, or to prefer.
 
 use r1_records::{RecordError, Row};
 
 /// What the stages added: an example is a row of the data set again.
 const SECTIONS: [&str; 6] = ["rollout", "reference", "teacher", "judgement", "reward", "advantage"];
 
-/// `{"id","prompt","completion"}` and then the row's other columns as they are, without the stages' sections.
-pub fn example(id: &str, row: &Row) -> Result<Row, RecordError> {
+/// `{"id","prompt"}`, these texts, and then the row's other columns as they are, without the stages' sections. A `label` is the
+/// answer of a row that has none.
+pub fn example(id: &str, row: &Row, texts: &[(&str, &str)], label: Option<&str>) -> Result<Row, RecordError> {
     row.prompt()?;
     let prompt = row.prompt_column().unwrap_or("prompt");
     let mut example = Row::default();
@@ -15,12 +16,18 @@ pub fn example(id: &str, row: &Row) -> Result<Row, RecordError> {
         _ => example.set("id", id)?,
     }
     example.set_raw("prompt", row.raw(prompt).unwrap_or("\"\""))?;
-    example.set("completion", &row.outline()?.completion)?;
+    for (name, text) in texts {
+        example.set(name, text)?;
+    }
     for name in row.names() {
-        let taken = name == "id" || name == "completion" || name == prompt || SECTIONS.contains(&name);
+        let written = matches!(name, "id" | "completion") || texts.iter().any(|(known, _)| *known == name);
+        let taken = written || name == prompt || SECTIONS.contains(&name);
         if let (false, Some(raw)) = (taken, row.raw(name)) {
             example.set_raw(name, raw)?;
         }
+    }
+    if let Some(label) = label {
+        example.set("answer", label)?;
     }
     Ok(example)
 }
@@ -35,12 +42,22 @@ mod tests {
             r#"{"question":"2\u002b2?","level": 1.50,"rollout":{"completion":"4"},"reward":{"total":1},"advantage":0,"#,
             r#""answer":"4"}"#
         );
-        let made = example("row-1", &Row::parse(text).unwrap()).unwrap();
+        let row = Row::parse(text).unwrap();
+        let made = example("row-1", &row, &[("completion", "4")], None).unwrap();
         assert_eq!(
             made.text(),
             r#"{"id":"row-1","prompt":"2\u002b2?","completion":"4","level":1.50,"answer":"4"}"#
         );
         assert_eq!(made.example().unwrap().completion, "4");
-        assert!(example("x", &Row::parse(r#"{"rollout":{"completion":"4"}}"#).unwrap()).is_err());
+        let pair = example("row-1", &row, &[("chosen", "4"), ("rejected", "5")], None).unwrap();
+        assert_eq!(pair.preference().unwrap().rejected, "5");
+        assert!(example("x", &Row::parse(r#"{"rollout":{"completion":"4"}}"#).unwrap(), &[], None).is_err());
+    }
+
+    #[test]
+    fn the_majoritys_answer_is_a_label() {
+        let row = Row::parse(r#"{"prompt":"x","answer":null}"#).unwrap();
+        let made = example("a", &row, &[("completion", "so 4")], Some("4")).unwrap();
+        assert_eq!(made.text(), r#"{"id":"a","prompt":"x","completion":"so 4","answer":"4"}"#);
     }
 }

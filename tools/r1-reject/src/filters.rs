@@ -4,65 +4,13 @@
 //! flag, and none is on unless it is given.
 
 use crate::band::Band;
+use crate::majority::Vote;
+use crate::reading::{longest_paragraph, units};
+use crate::reason::{Reason, Refusal};
+use crate::wanted::Wanted;
 use r1_records::{FinishReason, Outline, RecordError, Reward, Row};
 use r1_verify::extract::{Prefill, split};
-use r1_verify::language::Script;
 use r1_verify::repetition::penalty;
-
-/// Why a completion is refused, in the order in which the reasons are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// Nothing but white space.
-    Empty,
-    /// `--correct`, and no accuracy is known.
-    Unjudged,
-    /// `--correct`, and the accuracy is not 1.
-    Wrong,
-    /// `--finished`, and the token limit ended it.
-    Unfinished,
-    /// `--format`, and the format part is not 1 or not there.
-    Format,
-    /// `--language`, and the language part is below the share or not there.
-    Language,
-    /// `--max-paragraph`, and the reasoning has a longer one.
-    LongParagraph,
-    /// `--no-code`, and the reasoning has a fenced block.
-    CodeBlock,
-    /// `--max-repetition`, and more of the n-grams are repeats.
-    Repetition,
-    /// `--tokens` or `--chars`, and the length is outside.
-    Length,
-    /// `--pass-rate`, and the prompt is outside.
-    PassRate,
-    /// `--dedup`, and an earlier completion of the prompt is the same.
-    Duplicate,
-    /// `--best`, and others of the prompt are better.
-    NotBest,
-}
-
-impl Reason {
-    /// The word for reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::Empty => "empty",
-            Reason::Unjudged => "unjudged",
-            Reason::Wrong => "wrong",
-            Reason::Unfinished => "unfinished",
-            Reason::Format => "format",
-            Reason::Language => "language",
-            Reason::LongParagraph => "long-paragraph",
-            Reason::CodeBlock => "code-block",
-            Reason::Repetition => "repetition",
-            Reason::Length => "length",
-            Reason::PassRate => "pass-rate",
-            Reason::Duplicate => "duplicate",
-            Reason::NotBest => "not-best",
-        }
-    }
-}
-
-/// A reason with what was found.
-pub type Refusal = (Reason, String);
 
 /// The flags that look at one completion.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -70,6 +18,12 @@ pub struct Filters {
     /// Only completions whose `reward.accuracy` is 1
     #[arg(long)]
     pub correct: bool,
+    /// Where a row has no accuracy, --correct asks this opinion of r1-judge: at least that number, or exactly that text
+    #[arg(long, value_name = "NAME=WANT", requires = "correct")]
+    pub correct_by: Option<Wanted>,
+    /// Only completions with this `judgement.NAME`: at least that number, or exactly that text; repeatable
+    #[arg(long, value_name = "NAME=WANT")]
+    pub judgement: Vec<Wanted>,
     /// Only completions that ended by themselves: `finish_reason` is not `length`
     #[arg(long)]
     pub finished: bool,
@@ -106,20 +60,21 @@ impl Filters {
         row: &Row,
         rollout: &Outline,
         reward: &Reward,
+        vote: Option<&Vote>,
     ) -> Result<Option<Refusal>, RecordError> {
         let text = rollout.completion.as_str();
         if text.trim().is_empty() {
             return Ok(Some((Reason::Empty, "no text".to_string())));
         }
-        if self.correct {
-            match reward.part("accuracy") {
-                Some(1.0) => {}
-                Some(accuracy) => {
-                    let answer =
-                        reward.answer.as_deref().map_or("none".to_string(), |answer| format!("`{answer}`"));
-                    return Ok(Some((Reason::Wrong, format!("accuracy {accuracy}, answer {answer}"))));
+        if let Some(refusal) = self.incorrect(row, reward, vote)? {
+            return Ok(Some(refusal));
+        }
+        if !self.judgement.is_empty() {
+            let judgement = row.judgement()?.unwrap_or_default();
+            for wanted in &self.judgement {
+                if wanted.met(row, &judgement)? != Some(true) {
+                    return Ok(Some((Reason::Judgement, wanted.found(&judgement))));
                 }
-                None => return Ok(Some((Reason::Unjudged, "no reward.accuracy".to_string()))),
             }
         }
         if self.finished && rollout.finish_reason == Some(FinishReason::Length) {
@@ -134,6 +89,54 @@ impl Filters {
             return Ok(Some((Reason::Language, part("language", reward.part("language")))));
         }
         Ok(self.unreadable(text).or(self.misfit(row, rollout)?))
+    }
+
+    /// Whether the completion is right, where anything tells: its accuracy, else the majority of its group, else a judge.
+    pub fn right(
+        &self,
+        row: &Row,
+        reward: &Reward,
+        vote: Option<&Vote>,
+    ) -> Result<Option<bool>, RecordError> {
+        match (reward.part("accuracy"), vote, &self.correct_by) {
+            (Some(accuracy), _, _) => Ok(Some(accuracy == 1.0)),
+            (None, Some(vote), _) => Ok(vote.right()),
+            (None, None, Some(wanted)) => wanted.met(row, &row.judgement()?.unwrap_or_default()),
+            (None, None, None) => Ok(None),
+        }
+    }
+
+    /// What speaks against the answer.
+    fn incorrect(
+        &self,
+        row: &Row,
+        reward: &Reward,
+        vote: Option<&Vote>,
+    ) -> Result<Option<Refusal>, RecordError> {
+        let answer = || reward.answer.as_deref().map_or("none".to_string(), |answer| format!("`{answer}`"));
+        match vote {
+            Some(Vote::None(found)) => return Ok(Some((Reason::NoMajority, found.clone()))),
+            Some(Vote::Minority(label)) => {
+                let found = format!("answer {}, the majority's is `{label}`", answer());
+                return Ok(Some((Reason::Wrong, found)));
+            }
+            Some(Vote::Majority) => return Ok(None),
+            None if !self.correct => return Ok(None),
+            None => {}
+        }
+        Ok(match (self.right(row, reward, None)?, reward.part("accuracy"), &self.correct_by) {
+            (Some(true), _, _) => None,
+            (Some(false), Some(accuracy), _) => {
+                Some((Reason::Wrong, format!("accuracy {accuracy}, answer {}", answer())))
+            }
+            (Some(false), None, wanted) => {
+                let judgement = row.judgement()?.unwrap_or_default();
+                let found = wanted.as_ref().map_or_else(String::new, |wanted| wanted.found(&judgement));
+                Some((Reason::Wrong, found))
+            }
+            (None, _, Some(_)) => Some((Reason::Unjudged, "no reward.accuracy, no judgement".to_string())),
+            (None, _, None) => Some((Reason::Unjudged, "no reward.accuracy".to_string())),
+        })
     }
 
     /// The readability of the text alone.
@@ -192,41 +195,8 @@ fn part(name: &str, value: Option<f64>) -> String {
     )
 }
 
-/// The characters of the longest stretch without an empty line.
-fn longest_paragraph(text: &str) -> usize {
-    let (mut longest, mut length) = (0, 0);
-    for line in text.lines() {
-        let line = line.trim();
-        length = if line.is_empty() { 0 } else { length + line.chars().count() + usize::from(length > 0) };
-        longest = longest.max(length);
-    }
-    longest
-}
-
-/// What repetition is counted in: words in lower case, and each character of Han and kana by itself.
-fn units(text: &str) -> Vec<String> {
-    let mut units = Vec::new();
-    for word in text.split_whitespace() {
-        let mut run = String::new();
-        for character in word.chars() {
-            if matches!(Script::of(character), Some(Script::Han | Script::Kana)) {
-                if !run.is_empty() {
-                    units.push(std::mem::take(&mut run));
-                }
-                units.push(character.to_string());
-            } else {
-                run.extend(character.to_lowercase());
-            }
-        }
-        if !run.is_empty() {
-            units.push(run);
-        }
-    }
-    units
-}
-
 /// A number from 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
+pub fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("a share between 0 and 1 is needed".to_string()),
@@ -239,7 +209,7 @@ mod tests {
 
     fn first(filters: &Filters, rollout: &str, reward: &str) -> Option<&'static str> {
         let row = Row::parse(&format!(r#"{{"rollout":{rollout},"reward":{reward}}}"#)).unwrap();
-        let found = filters.refuse(&row, &row.outline().unwrap(), &row.reward().unwrap()).unwrap();
+        let found = filters.refuse(&row, &row.outline().unwrap(), &row.reward().unwrap(), None).unwrap();
         found.map(|(reason, _)| reason.name())
     }
 
@@ -274,12 +244,35 @@ mod tests {
     }
 
     #[test]
+    fn judges_decide_where_no_rule_does() {
+        let by = |correct_by: &str, judgement: &[&str]| Filters {
+            correct: true,
+            correct_by: Some(correct_by.parse().unwrap()),
+            judgement: judgement.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Filters::default()
+        };
+        let reason = |filters: &Filters, text: &str| {
+            let row = Row::parse(text).unwrap();
+            let found = filters.refuse(&row, &row.outline().unwrap(), &row.reward().unwrap(), None).unwrap();
+            found.map(|(reason, _)| reason.name())
+        };
+        let filters = by("verdict=correct", &["harmless=0.5"]);
+        let row = |reward: &str, said: &str| {
+            format!(r#"{{"rollout":{{"completion":"x"}},"reward":{reward},"judgement":{said}}}"#)
+        };
+        assert_eq!(reason(&filters, &row("{}", r#"{"verdict":"correct","harmless":0.5}"#)), None);
+        assert_eq!(reason(&filters, &row("{}", r#"{"verdict":"incorrect","harmless":1}"#)), Some("wrong"));
+        assert_eq!(reason(&filters, &row("{}", r#"{"harmless":1}"#)), Some("unjudged"));
+        let harmful = row(r#"{"accuracy":1}"#, r#"{"verdict":"incorrect","harmless":0.4}"#);
+        assert_eq!(reason(&filters, &harmful), Some("judgement"), "a rule goes before a judge");
+    }
+
+    #[test]
     fn paragraphs_are_those_of_the_reasoning() {
         let filters = Filters { max_paragraph: Some(9), ..Filters::default() };
         assert_eq!(text(&filters, "<think>12345\n\n123456789</think> a summary that is longer"), None);
         assert_eq!(text(&filters, "<think>1234\n567890</think> x"), Some("long-paragraph"));
         assert_eq!(text(&filters, "no tags, all of it counts"), Some("long-paragraph"));
-        assert_eq!(longest_paragraph("ab\r\ncd\n \nefg"), 5);
     }
 
     #[test]
@@ -295,7 +288,6 @@ mod tests {
         assert_eq!(text(&filters, "wait no wait no wait no wait no"), Some("repetition"));
         assert_eq!(text(&filters, "three times four is twelve and two is fourteen"), None);
         assert_eq!(text(&filters, "等等等等等等等等"), Some("repetition"));
-        assert_eq!(units("Ab 三乘x四 c"), ["ab", "三", "乘", "x", "四", "c"]);
     }
 
     #[test]
@@ -304,7 +296,7 @@ mod tests {
         assert_eq!(first(&tokens, r#"{"completion":"x","completion_ids":[1,2]}"#, "{}"), None);
         assert_eq!(first(&tokens, r#"{"completion":"x","completion_ids":[1]}"#, "{}"), Some("length"));
         let row = Row::parse(r#"{"rollout":{"completion":"x"},"reward":{}}"#).unwrap();
-        assert!(tokens.refuse(&row, &row.outline().unwrap(), &row.reward().unwrap()).is_err());
+        assert!(tokens.refuse(&row, &row.outline().unwrap(), &row.reward().unwrap(), None).is_err());
         let chars = Filters { chars: Some("..3".parse().unwrap()), ..Filters::default() };
         assert_eq!((text(&chars, "数数数"), text(&chars, "abcd")), (None, Some("length")));
     }

@@ -5,17 +5,27 @@
 //! ```
 //!
 //! You see several judged completions a prompt. It takes the correct ones that a person can read (`filters.rs`), of these the
-//! best of each prompt without repeats (`choose.rs`), and writes `{"id","prompt","completion",…}`; every completion that it
-//! does not take is counted under the first reason that spoke against it, with one specimen each (`report.rs`).
+//! best of each prompt without repeats (`choose.rs`), lets a person have the last word (`review.rs`), and writes
+//! `{"id","prompt","completion",…}`, among them examples of another file (`mix.rs`); every completion that it does not take is
+//! counted under the first reason that spoke against it, with a few of each shown (`report.rs`).
 
 mod band;
 mod choose;
+mod contamination;
 mod example;
 mod filters;
+mod form;
+mod majority;
+mod minhash;
+mod mix;
+mod pairs;
+mod reading;
+mod reason;
 mod report;
+mod review;
 mod run;
+mod wanted;
 
-use band::Band;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -25,10 +35,16 @@ use std::path::PathBuf;
     version,
     after_help = "Examples:
   r1-reject --correct --finished --best 1 rewarded.jsonl -o examples.jsonl
-  r1-reward < rollouts.jsonl | r1-reject --correct --language 0.95 --no-code --pass-rate 0.1..0.9 --report refused.json
+  r1-reward < rollouts.jsonl | r1-reject --correct --language 0.95 --no-code --near-dup 0.8 --decontaminate test.jsonl \\
+      --mix general.jsonl=1/3 --pairs preferences.jsonl --report refused.json > examples.jsonl
 
-A refused completion is counted once, under the first reason in this order: empty, unjudged, wrong, unfinished, format,
-language, long-paragraph, code-block, repetition, length, pass-rate, duplicate, not-best."
+A refused completion is counted once, under the first reason in this order: empty, unjudged, wrong, no-majority, judgement, \
+unfinished, format, language, long-paragraph, code-block, repetition, length, form, contaminated, pass-rate, duplicate, \
+near-duplicate, not-best, dropped. The R1 paper drops mixed languages, long paragraphs and code blocks and gives no \
+thresholds; its 10-gram decontamination and its 3:1 mixture (--mix general.jsonl=1/3) are the numbers it does give.
+
+Memory: one group, the ids of all, and what was asked for: 16 bytes an n-gram of --decontaminate, about 4 KB a completion kept \
+by --near-dup, the whole file of --reviewed. Nothing else grows with the input."
 )]
 struct Args {
     #[command(flatten)]
@@ -37,16 +53,19 @@ struct Args {
     output: r1_cli::Output,
     #[command(flatten)]
     filters: filters::Filters,
-    /// Only prompts whose share of correct completions lies in the band: neither hopeless nor learned already
-    #[arg(long, value_name = "LOW..HIGH")]
-    pass_rate: Option<Band>,
-    /// Of identical completions of a prompt, only the first
-    #[arg(long)]
-    dedup: bool,
-    /// Of each prompt, only the N best: by reward, then the shorter, then the earlier
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    best: Option<u32>,
-    /// Write counts and one specimen of each reason to FILE as JSON
+    #[command(flatten)]
+    form: form::Rewriting,
+    #[command(flatten)]
+    against: contamination::Against,
+    #[command(flatten)]
+    choice: choose::Choice,
+    #[command(flatten)]
+    mixing: mix::Mixing,
+    #[command(flatten)]
+    pairing: pairs::Pairing,
+    #[command(flatten)]
+    review: review::Reviewing,
+    /// Write counts and the first three of each reason to FILE as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]

@@ -13,17 +13,28 @@ pub fn wilson(p: f64, n: usize) -> [f64; 2] {
     [(centre - half).max(0.0), (centre + half).min(1.0)]
 }
 
-/// Percentile bootstrap of a mean over prompts: whole prompts are drawn with replacement, so samples of one prompt stay
-/// together. Deterministic in `seed`; the same seed draws the same prompts for every measure.
-pub fn bootstrap(values: &[f64], resamples: u32, seed: u64) -> [f64; 2] {
-    let count = values.len() as u64;
+/// Percentile bootstrap (Efron 1979) of a mean over prompts, 95 %: whole prompts are drawn with replacement, so samples of one
+/// prompt stay together. Each prompt brings a sum and how many values are in it: the mean of a draw is the sum of its sums over
+/// the sum of its counts. Deterministic in `seed`; the same seed draws the same prompts for every measure. NaN where there are
+/// no values.
+pub fn bootstrap(prompts: &[(f64, f64)], resamples: u32, seed: u64) -> [f64; 2] {
+    let count = prompts.len() as u64;
     let mut state = seed;
     let mut means: Vec<f64> = (0..resamples)
-        .map(|_| {
-            let sum: f64 = (0..count).map(|_| values[below(&mut state, count) as usize]).sum();
-            sum / count as f64
+        .filter_map(|_| {
+            let (mut sum, mut values) = (0.0, 0.0);
+            for _ in 0..count {
+                let (s, n) = prompts[below(&mut state, count) as usize];
+                sum += s;
+                values += n;
+            }
+            // A draw of nothing but prompts without a value has no mean.
+            (values > 0.0).then(|| sum / values)
         })
         .collect();
+    if means.is_empty() {
+        return [f64::NAN; 2];
+    }
     means.sort_by(f64::total_cmp);
     [quantile(&means, 0.025), quantile(&means, 0.975)]
 }
@@ -79,7 +90,7 @@ mod tests {
     #[test]
     fn the_bootstrap_agrees_with_the_normal_interval_where_that_holds() {
         // 400 prompts, half of them 1: the standard error is 0.025.
-        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let values: Vec<(f64, f64)> = (0..400).map(|i| (f64::from(i % 2), 1.0)).collect();
         let [low, high] = bootstrap(&values, 5000, 7);
         assert!(
             (low - (0.5 - Z * 0.025)).abs() < 0.004 && (high - (0.5 + Z * 0.025)).abs() < 0.004,
@@ -87,6 +98,10 @@ mod tests {
         );
         assert_eq!(bootstrap(&values, 5000, 7), [low, high]);
         assert_ne!(bootstrap(&values, 5000, 8), [low, high]);
-        assert_eq!(bootstrap(&[0.25; 9], 200, 1), [0.25, 0.25]);
+        assert_eq!(bootstrap(&[(0.25, 1.0); 9], 200, 1), [0.25, 0.25]);
+        // Four samples of one prompt are drawn together: they count as its mean does.
+        let fourfold: Vec<(f64, f64)> = values.iter().map(|(s, n)| (4.0 * s, 4.0 * n)).collect();
+        assert_eq!(bootstrap(&fourfold, 5000, 7), [low, high]);
+        assert!(bootstrap(&[(0.0, 0.0); 3], 200, 1)[0].is_nan());
     }
 }
