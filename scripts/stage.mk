@@ -10,13 +10,14 @@ POLICY_FILE := model.safetensors
 
 # One round of reinforcement: fresh tasks, a group of completions each, rewards, advantages; then one update in place.
 #   1 stage folder  2 round  3 policy that samples  4 receipt of that policy  5 command that prints the tasks
-#   6 rewards  7 flags of r1-rollout  8 flags of r1-grpo
+#   6 rewards  7 flags of r1-rollout  8 flags of r1-grpo  9 what else judges the completions: its receipts
+#   10 and its part of the pipe
 define ROUND
-$(1)/round-$(2)/advantaged.jsonl: $(4) | settled
+$(1)/round-$(2)/advantaged.jsonl: $(4) $(9) | settled
 	mkdir -p $$(@D)
 	$(5) \
 	  | $(BIN)/r1-rollout $(3) --samples $(GROUP) $(7) $(SAMPLER) \
-	  | $(BIN)/r1-reward $(6) $(JUDGE) \
+	  $(10)| $(BIN)/r1-reward $(6) $(JUDGE) \
 	  | $(BIN)/r1-advantage > $$@.part
 	mv $$@.part $$@
 $(1)/round-$(2)/done: $(1)/round-$(2)/advantaged.jsonl
@@ -26,10 +27,12 @@ endef
 
 # All rounds of a stage; the first one samples from another stage's policy, the later ones from this stage's own.
 #   1 stage folder  2 first policy  3 rounds  4 tasks (a variable to be called with the round)  5 rewards
-#   6 flags of r1-rollout  7 flags of r1-grpo
+#   6 flags of r1-rollout  7 flags of r1-grpo  8 what else judges: receipts and pipe are the variables $(8)_NEEDS and
+#   $(8)_PIPE, to be called with the round
 define REINFORCE
 $(foreach r,$(shell seq 1 $(3)),$(eval $(call ROUND,$(1),$(r),$(if $(filter 1,$(r)),$(2),$(1)/policy),$(if \
-  $(filter 1,$(r)),$(2:policy=done),$(1)/round-$(call one-less,$(r))/done),$(call $(4),$(r)),$(5),$(6),$(7))))
+  $(filter 1,$(r)),$(2:policy=done),$(1)/round-$(call one-less,$(r))/done),$(call $(4),$(r)),$(5),$(6),$(7),$(if \
+  $(8),$(call $(8)_NEEDS,$(r))),$(if $(8),$(call $(8)_PIPE,$(r))))))
 $(eval $(1)/done: $(1)/round-$(3)/done ; touch $$@)
 endef
 one-less = $(shell expr $(1) - 1)
