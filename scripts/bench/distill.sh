@@ -1,8 +1,8 @@
 #!/bin/sh
 # Seven ways to go on teaching a small student that has its teacher's tokenizer, at equal updates, on held-out problems:
 #   scripts/bench/distill.sh TEACHER [OUT]        # TEACHER: a policy of `make`, such as runs/zero/1-zero/policy
-# The student has first imitated some of the teacher's text. All ways take the same batches of 32; the on-policy ones 512 of the
-# student's own completions a round. One thread: about a quarter of an hour. WARM, UPDATES, METHODS, THREADS and SEED are read; what is
+# The student has first imitated some of the teacher's text. All ways take UPDATES batches of 32, the on-policy ones 512 of the student's own
+# completions a round; but the policy gradient takes its rounds in batches of 128. One thread: about a quarter of an hour. WARM, UPDATES, METHODS, THREADS and SEED are read; what is
 # there is not made again.
 set -eu
 teacher=$(cd "$1" && pwd) out=${2:-runs/distill}
@@ -19,7 +19,7 @@ paper="--temperature 0.6 --top-p 0.95"
 learn() {
   to=$1 from=$2 rows=$3
   shift 3
-  "$bin/r1-distill" "$from" "$rows" -o "$out/$to" --template r1-zero --batch-size 32 --seed "$seed" --threads "$threads" \
+  "$bin/r1-distill" "$from" "$rows" -o "$out/$to" --template r1-zero --seed "$seed" --threads "$threads" \
     --metrics "$out/$to.jsonl" -q "$@"
 }
 # measure NAME POLICY: the paper's sampling on held-out problems.
@@ -43,7 +43,7 @@ on_policy() {
         mv "$own.part" "$own"
       fi
     fi
-    learn "$name/$round" "$before" "$own" --epochs 1 --lr 5e-4 --schedule constant --keep-optimizer "$@"
+    learn "$name/$round" "$before" "$own" --epochs 1 --schedule constant --keep-optimizer "$@"
     before=$out/$name/$round
   done
 }
@@ -54,20 +54,21 @@ mkdir -p "$out/eval"
 [ -e "$out/rows.jsonl" ] || "$bin/r1-tasks" $problems --operators 1-2 --split train --count 8000 --seed "${seed}8001" -q \
   | "$bin/r1-rollout" "$teacher" $paper $draw \
   | "$bin/r1-reward" --reward accuracy=1 --reward format=0.1 -q -o "$out/rows.jsonl"
-learn warm "$out/student" "$out/rows.jsonl" --correct-only --max-steps "$warm" --lr 2e-3 --warmup 20
+learn warm "$out/student" "$out/rows.jsonl" --correct-only --batch-size 32 --max-steps "$warm" --lr 2e-3 --warmup 20
 measure teacher "$teacher"
 measure warm "$out/warm"
 for name in $methods; do
   began=$(date +%s)
   rows=$out/rows.jsonl
-  again="--correct-only --max-steps $updates --lr 5e-4 --schedule constant"
+  again="--correct-only --batch-size 32 --max-steps $updates --lr 5e-4 --schedule constant"
   case $name in
     text) learn text "$out/warm" "$rows" $again ;;
     top-8)
       [ -e "$out/scored.jsonl" ] || "$bin/r1-rollout" "$teacher" "$rows" --score teacher --top 8 --threads "$threads" -q -o "$out/scored.jsonl"
       learn top-8 "$out/warm" "$out/scored.jsonl" $again --loss forward-kl ;;
-    closed) on_policy closed --loss reverse-kl --teacher "$teacher" ;;
-    gradient) on_policy gradient --loss policy-gradient ;;
+    closed) on_policy closed --batch-size 32 --lr 5e-4 --loss reverse-kl --teacher "$teacher" ;;
+    # A few tokens that the teacher finds impossible make most of its gradient: batches four times as large, smaller steps.
+    gradient) on_policy gradient --loss policy-gradient --batch-size 128 --lr 2e-4 ;;
     *) learn "$name" "$out/warm" "$rows" $again --loss "$name" --teacher "$teacher" ;;
   esac
   echo "$name: $(($(date +%s) - began)) s"
