@@ -27,6 +27,7 @@ r1: | build
 
 r1-stages: $(STAGES:%=$(EVAL)/%.jsonl)
 	@$(BIN)/r1-eval $^ --by language
+	@$(BIN)/r1-plot $(RUN) -o $(RUN)/report.html
 
 FORM := --template $(TEMPLATE)
 
