@@ -53,9 +53,9 @@ pub fn chart(title: &str, x: &str, curves: &[(String, &[(f64, f64)])]) -> Option
     for (at, (name, points)) in thin.iter().enumerate() {
         svg.push_str(&frame.curve(at % COLOURS, name, points));
     }
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text></svg>\n",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text></svg>",
         64.0 + (width - 84.0) / 2.0,
         height - 22.0,
         escape(x)

@@ -87,7 +87,7 @@ pub fn page(material: &Material<'_>) -> anyhow::Result<String> {
         let most: String = settings.chars().take(8000).collect();
         let _ = write!(html, "<h2>Settings</h2><pre>{}</pre>", escape(most.trim()));
     }
-    let _ = write!(html, "<script>{SCRIPT}</script></body></html>\n");
+    let _ = writeln!(html, "<script>{SCRIPT}</script></body></html>");
     Ok(html)
 }
 
