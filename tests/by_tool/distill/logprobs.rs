@@ -28,7 +28,10 @@ fn learn(student: &str, out: &Path, flags: &str, rows: &str) -> Vec<Value> {
     let log = out.with_extension("jsonl");
     let (out, log_text) = (out.to_str().expect("UTF-8"), log.to_str().expect("UTF-8").to_string());
     let mut arguments = vec![student, "-", "-o", out, "--metrics", &log_text, "-q"];
-    arguments.extend(["--batch-size", "16", "--lr", "3e-3"]);
+    arguments.extend(["--lr", "3e-3"]);
+    if !flags.contains("--batch-size") {
+        arguments.extend(["--batch-size", "16"]);
+    }
     arguments.extend(flags.split_whitespace());
     run("r1-distill", &arguments, rows).success();
     metrics(&log)
