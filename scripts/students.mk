@@ -3,13 +3,13 @@
 #
 #:
 #:Students
-#:  TAUGHT           completions that the teacher writes for them [24000]
+#:  TAUGHT           completions that the teacher writes for them [6000]
 #:  STUDENT_BASE, DISTILL_FLAGS, STUDENT_ROUNDS, STUDENT_GRPO: what they know before, and how they learn
 DISTILL     := $(RUN)/8-distill
 
-TAUGHT         ?= 24000
+TAUGHT         ?= 6000
 STUDENT_BASE   ?= --max-steps 400 --batch-size 64 --lr 2e-3 --warmup 20
-DISTILL_FLAGS  ?= --epochs 3 --batch-size 32 --lr 2e-3 --schedule cosine --warmup 20 --min-lr-ratio 0.1
+DISTILL_FLAGS  ?= --epochs 12 --batch-size 32 --lr 2e-3 --schedule cosine --warmup 20 --min-lr-ratio 0.1
 STUDENT_ROUNDS ?= 30
 STUDENT_GRPO   ?= --lr 3e-4 --loss dapo
 
