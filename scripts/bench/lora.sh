@@ -7,7 +7,7 @@
 set -euo pipefail
 gguf=$(realpath "$1") rank=${2:-8} out=$(realpath -m "${3:-runs/bench-lora}")
 cd "$(dirname "$0")/../.."
-export PATH=$PWD/${CARGO_TARGET_DIR:-target}/release:$PATH
+export PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH
 rm -rf "$out" && mkdir -p "$out" && cd "$out"
 r1-init --from-gguf "$gguf" -o smol -q
 r1-tasks --corpus --count 64 --seed 1 -q > corpus.jsonl

@@ -198,32 +198,30 @@ fn rounds_go_on_in_place_with_moments_and_are_taken_once() {
 
 #[test]
 fn a_killed_run_ends_with_the_same_bytes() {
-    for preset in ["r1-tiny", "llama-tiny"] {
-        let adapted = Adapted::of(preset, &["--lora-rank", "2"]);
-        let lora = ["--lora-rank", "4", "--checkpoint-every", "1", "--seed", "3"];
-        let unbroken = [&SFT[..], &lora].concat();
-        adapted.sft("unbroken", &unbroken).success();
-        adapted.sft("one-thread", &[&unbroken[..], &["--threads", "1"]].concat()).success();
-        same_bytes(Path::new(&adapted.path("unbroken")), Path::new(&adapted.path("one-thread")));
-        let out = adapted.path("broken");
-        let all = [&[adapted.policy.as_str(), "-", "-o", &out][..], &unbroken[..]].concat();
-        let kills = kill_until_done("r1-sft", &all, adapted.corpus.as_bytes(), || {
-            if Path::new(&out).exists() {
-                let names = names(&out);
-                assert!(names.iter().any(|n| n == "adapter_model.safetensors"), "{names:?}");
-            }
-        });
-        assert!(kills >= 1, "{kills} kills are too few to mean anything");
-        same_bytes(Path::new(&adapted.path("unbroken")), Path::new(&out));
+    let adapted = Adapted::of("r1-tiny", &["--lora-rank", "2"]);
+    let lora = ["--lora-rank", "4", "--checkpoint-every", "1", "--seed", "3"];
+    let unbroken = [&SFT[..], &lora].concat();
+    adapted.sft("unbroken", &unbroken).success();
+    adapted.sft("one-thread", &[&unbroken[..], &["--threads", "1"]].concat()).success();
+    same_bytes(Path::new(&adapted.path("unbroken")), Path::new(&adapted.path("one-thread")));
+    let out = adapted.path("broken");
+    let all = [&[adapted.policy.as_str(), "-", "-o", &out][..], &unbroken[..]].concat();
+    let kills = kill_until_done("r1-sft", &all, adapted.corpus.as_bytes(), || {
+        if Path::new(&out).exists() {
+            let names = names(&out);
+            assert!(names.iter().any(|n| n == "adapter_model.safetensors"), "{names:?}");
+        }
+    });
+    assert!(kills >= 1, "{kills} kills are too few to mean anything");
+    same_bytes(Path::new(&adapted.path("unbroken")), Path::new(&out));
 
-        let rows = adapted.round(Some(&adapted.adapter));
-        let flags = ["--adapter", adapted.adapter.as_str(), "--batch-size", "5", "--epochs", "2", "-q"];
-        adapted.grpo("round", &rows, &flags).success();
-        let out = adapted.path("killed-round");
-        let all = [&[adapted.policy.as_str(), "-", "-o", &out, "--lr", "1e-2"][..], &flags[..]].concat();
-        kill_until_done("r1-grpo", &all, rows.as_bytes(), || ());
-        same_bytes(Path::new(&adapted.path("round")), Path::new(&out));
-    }
+    let rows = adapted.round(Some(&adapted.adapter));
+    let flags = ["--adapter", adapted.adapter.as_str(), "--batch-size", "5", "--epochs", "2", "-q"];
+    adapted.grpo("round", &rows, &flags).success();
+    let out = adapted.path("killed-round");
+    let all = [&[adapted.policy.as_str(), "-", "-o", &out, "--lr", "1e-2"][..], &flags[..]].concat();
+    kill_until_done("r1-grpo", &all, rows.as_bytes(), || ());
+    same_bytes(Path::new(&adapted.path("round")), Path::new(&out));
 }
 
 #[test]
@@ -254,7 +252,7 @@ fn what_does_not_fit_is_named() {
     };
     fail(
         &["--lora-rank", "4", "--lora-targets", "down_proj"],
-        &["--lora-targets down_proj", "experts and router", "kv_b_proj"],
+        &["--lora-targets down_proj", "experts and router", "choose from kv_a_proj_with_mqa, kv_b_proj"],
     );
     fail(&["--lora-rank", "4", "--lora-targets", "qproj"], &["no such projection", "o_proj"]);
     fail(&["--lora-rank", "0"], &["--lora-rank"]);
@@ -269,9 +267,8 @@ fn what_does_not_fit_is_named() {
     run("r1-grpo", &all, &rows).refused(2, &["is a policy", "directory of its own"]);
     let none = adapted.path("none");
     let alone = [adapted.adapter.as_str(), "-", "-o", &none];
-    run("r1-grpo", &alone, &rows).refused(2, &["an adapter, and no policy", "--adapter"]);
-    run("r1-rollout", &[&adapted.adapter, "-"], &rows)
-        .refused(2, &["an adapter, and no policy", "--adapter"]);
+    run("r1-grpo", &alone, &rows).refused(2, &["an adapter and no policy", "--adapter"]);
+    run("r1-rollout", &[&adapted.adapter, "-"], &rows).refused(2, &["an adapter and no policy", "--adapter"]);
     // An adapter of another policy, by shape or by name.
     let (other, _) = policy(&adapted.dir.path().join("other"), "qwen-tiny");
     let other = other.to_str().unwrap();

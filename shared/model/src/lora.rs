@@ -57,7 +57,11 @@ pub fn adaptable(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// The last parts of some modules' names, each once, sorted: `down_proj`, `gate_proj`, …
+/// The names that targets can have: the last parts of the adaptable modules', each once, sorted.
+pub fn names(config: &Config) -> Vec<String> {
+    leaves(&adaptable(config))
+}
+
 fn leaves(modules: &[String]) -> Vec<String> {
     let mut leaves: Vec<String> =
         modules.iter().filter_map(|m| m.rsplit('.').next()).map(str::to_string).collect();
@@ -75,18 +79,17 @@ fn means(target: &str, module: &str) -> bool {
 /// adapted.
 ///
 /// # Errors
-/// A target that means nothing, or something that is not adapted; the message names what can be.
+/// A target that means nothing, or something that is not adapted ([`names`] are those that are).
 pub fn choose(config: &Config, targets: Option<&[String]>) -> Result<(Vec<String>, Vec<String>)> {
     let modules = adaptable(config);
     let known = leaves(&modules);
     let Some(targets) = targets else { return Ok((modules, known)) };
-    let choice = known.join(", ");
     let experts = "experts and router of a mixture of experts are not adapted";
     if let [one] = targets
         && one == ALL
     {
         if config.moe.is_some() {
-            bail!("{ALL} means the experts too, and {experts}; choose from {choice}");
+            bail!("{ALL} means the experts too, and {experts}");
         }
         return Ok((modules, known));
     }
@@ -97,9 +100,9 @@ pub fn choose(config: &Config, targets: Option<&[String]>) -> Result<(Vec<String
         let stem = |name: &str| name.strip_suffix(".weight").unwrap_or(name).to_string();
         let all: Vec<String> = specification(config).iter().map(|s| stem(&s.name)).collect();
         match all.iter().find(|m| means(target, m)) {
-            Some(m) if m.contains(".mlp.") => bail!("{target}: {experts}; choose from {choice}"),
-            Some(_) => bail!("{target}: only the layers' projections are adapted; choose from {choice}"),
-            None => bail!("{target}: the policy has no such projection; choose from {choice}"),
+            Some(m) if m.contains(".mlp.") => bail!("{target}: {experts}"),
+            Some(_) => bail!("{target}: only the layers' projections are adapted"),
+            None => bail!("{target}: the policy has no such projection"),
         }
     }
     let mut names = targets.to_vec();

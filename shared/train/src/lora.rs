@@ -67,7 +67,8 @@ impl Flags {
                 let config = Config::load(policy).map_err(not_a_policy)?;
                 let (modules, targets) =
                     lora::choose(&config, self.lora_targets.as_deref()).map_err(|e| {
-                        r1_cli::misuse(format!("--lora-targets {e:#}"), "or leave it out to take them all")
+                        let remedy = format!("choose from {}", lora::names(&config).join(", "));
+                        r1_cli::misuse(format!("--lora-targets {e:#}"), remedy)
                     })?;
                 let alpha = self.lora_alpha.unwrap_or(2.0 * rank as f64);
                 let settings = Settings { rank, alpha, rslora: self.rslora, targets, dropout: 0.0 };
@@ -150,7 +151,11 @@ pub fn trained<'a>(policy: &'a Path, plan: Option<&'a Plan>) -> Option<&'a Path>
 /// # Errors
 /// Exit 2: no policy, no adapter, or one that was trained over another policy.
 pub fn inputs(policy: &Path, plan: Option<&Plan>, inputs: &mut Map<String, Value>) -> Result<()> {
-    let identity = lora::identify(policy, plan.and_then(Plan::adapter)).map_err(not_a_policy)?;
+    let adapter = plan.and_then(Plan::adapter);
+    let identity = lora::identify(policy, adapter).map_err(|e| match adapter {
+        None => not_a_policy(e),
+        Some(_) => r1_cli::misuse(format!("{e:#}"), "name a policy and an adapter that was made for it"),
+    })?;
     inputs.insert("policy".into(), identity.policy.into());
     if plan.is_some() {
         inputs.insert("base".into(), identity.base.into());

@@ -62,12 +62,7 @@ impl Saved {
     /// One line that names the file and the field or tensor: no adapter, settings that are not computed here, a tensor
     /// that is missing, misshapen or belongs to no projection of this policy.
     pub fn open(dir: &Path, config: &Config) -> Result<Saved> {
-        let file = dir.join(CONFIG);
-        if !file.exists() {
-            bail!("{}: has no {CONFIG}: not an adapter directory", dir.display());
-        }
-        let raw = read_json(&file)?;
-        let mut settings = settings(&raw).with_context(|| format!("{}", file.display()))?;
+        let (raw, mut settings) = read(dir)?;
         let tensors = Tensors::open_file(dir.join(WEIGHTS))?;
         let modules = modules(&tensors, config, settings.rank)
             .with_context(|| format!("{}", dir.join(WEIGHTS).display()))?;
@@ -129,6 +124,17 @@ impl Policy {
             .collect();
         save_tensors(&dir.join(WEIGHTS), &tensors, SaveDtype::F32, &[])
     }
+}
+
+/// `adapter_config.json` of a directory: as it is, and what it means.
+fn read(dir: &Path) -> Result<(Value, Settings)> {
+    let file = dir.join(CONFIG);
+    if !file.exists() {
+        bail!("{}: has no {CONFIG}: not an adapter directory", dir.display());
+    }
+    let raw = read_json(&file)?;
+    let settings = settings(&raw).with_context(|| format!("{}", file.display()))?;
+    Ok((raw, settings))
 }
 
 /// `adapter_config.json`, keys in order.
@@ -257,7 +263,7 @@ fn modules(tensors: &Tensors, config: &Config, rank: usize) -> Result<Vec<String
 pub(crate) fn refuse_adapter(dir: &Path) -> Result<()> {
     if dir.join(CONFIG).exists() && !dir.join("config.json").exists() {
         let name = dir.display();
-        bail!("{name}: an adapter, and no policy: name the policy under it and give --adapter {name}");
+        bail!("{name}: an adapter and no policy: it goes over one with --adapter {name}");
     }
     Ok(())
 }
@@ -279,8 +285,7 @@ pub fn identify(policy: &Path, adapter: Option<&Path>) -> Result<Identity> {
     refuse_adapter(policy)?;
     let base = sha256_of_weights(policy)?;
     let Some(dir) = adapter else { return Ok(Identity { policy: base.clone(), base }) };
-    let config = dir.join(CONFIG);
-    let settings = settings(&read_json(&config)?).with_context(|| format!("{}", config.display()))?;
+    let (_, settings) = read(dir)?;
     if let Some(own) = trained_over(dir)?.filter(|own| *own != base) {
         bail!(
             "{}: was trained over another policy ({own}) than {} ({base})",

