@@ -5,6 +5,7 @@ mod distill;
 mod eval;
 mod grpo;
 mod init;
+mod lora;
 mod plot;
 mod reject;
 mod reward;

@@ -72,7 +72,7 @@ pub fn forward(h: &[f32], w: &Weight, teacher: Teacher, beta: f32, inv_temperatu
     each_row(h, w, teacher, beta, inv_temperature, None, |_, _| ())
 }
 
-/// The divergence of every row, and the gradient of Σ `weights[i]` · divergence i: dh and dw `[V, C]` are added to, rows of dw
+/// The divergence of every row, and the gradient of Σ `weights[i]` · divergence i: dh and, where wanted, dw `[V, C]` are added to, rows of dw
 /// in order of the rows of h.
 ///
 /// # Panics
@@ -85,19 +85,21 @@ pub fn backward(
     inv_temperature: &[f32],
     weights: &[f32],
     dh: &mut [f32],
-    dw: &mut [f32],
+    mut dw: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let (v, c) = (w.n(), w.k());
     assert!(
-        dh.len() == h.len() && dw.len() == v * c,
-        "divergence::backward: dh {}, dw {}",
+        dh.len() == h.len() && dw.as_ref().is_none_or(|dw| dw.len() == v * c),
+        "divergence::backward: dh {}, dw {:?}",
         dh.len(),
-        dw.len()
+        dw.as_ref().map(|dw| dw.len())
     );
     each_row(h, w, teacher, beta, inv_temperature, Some(weights), |part, dlogits| {
         let at = part.start * c..part.end * c;
         linear::backward_input(dlogits, w, &mut dh[at.clone()], true);
-        linear::backward_weight(dlogits, &h[at], v, c, w.precision(), dw);
+        if let Some(dw) = dw.as_deref_mut() {
+            linear::backward_weight(dlogits, &h[at], v, c, w.precision(), dw);
+        }
     })
 }
 

@@ -85,7 +85,7 @@ pub fn forward(h: &[f32], w: &Weight, targets: &[u32], inv_temperature: &[f32], 
     out
 }
 
-/// dh (overwritten) and dw `[V, C]` (added to) from d(loss)/d(logprob) and, optionally, d(loss)/d(entropy), which
+/// dh (overwritten) and, where it is wanted, dw `[V, C]` (added to) from d(loss)/d(logprob) and, optionally, d(loss)/d(entropy), which
 /// needs an `out` with entropy. Logits are computed again; rows of dw add up in order of the rows of h.
 ///
 /// # Panics
@@ -99,7 +99,7 @@ pub fn backward(
     dlogprob: &[f32],
     dentropy: Option<&[f32]>,
     dh: &mut [f32],
-    dw: &mut [f32],
+    mut dw: Option<&mut [f32]>,
 ) {
     let c = check("head::backward", h, w, targets, inv_temperature);
     let (v, rows) = (w.n(), targets.len());
@@ -112,10 +112,10 @@ pub fn backward(
         "head::backward: dentropy or entropy not of {rows} rows"
     );
     assert!(
-        dh.len() == h.len() && dw.len() == v * c,
-        "head::backward: dh {}, dw {} values",
+        dh.len() == h.len() && dw.as_ref().is_none_or(|dw| dw.len() == v * c),
+        "head::backward: dh {}, dw {:?} values",
         dh.len(),
-        dw.len()
+        dw.as_ref().map(|dw| dw.len())
     );
     by_chunks(
         h,
@@ -137,7 +137,9 @@ pub fn backward(
         |part, dlogits| {
             let at = part.start * c..part.end * c;
             linear::backward_input(dlogits, w, &mut dh[at.clone()], false);
-            linear::backward_weight(dlogits, &h[at], v, c, w.precision(), dw);
+            if let Some(dw) = dw.as_deref_mut() {
+                linear::backward_weight(dlogits, &h[at], v, c, w.precision(), dw);
+            }
         },
     );
 }

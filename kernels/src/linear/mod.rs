@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! forward           y[m,n]  = Σ_k x[m,k] W[n,k]  (+ bias[n])
+//! forward_add       y[m,n] += Σ_k x[m,k] W[n,k]
 //! backward_input    dx[m,k] = Σ_n dy[m,n] W[n,k]        or dx[m,k] += …
 //! backward_weight   dW[n,k] += Σ_m dy[m,n] x[m,k]
 //! backward_bias     db[n]   += Σ_m dy[m,n]
@@ -117,6 +118,20 @@ fn forward_with(isa: Isa, x: &[f32], w: &Weight, bias: Option<&[f32]>, y: &mut [
         assert!(bias.len() == w.n, "linear: forward to N = {} with a bias of {}", w.n, bias.len());
     }
     cpu::rows_by_panels(isa, w.precision, x, &w.by_output, bias, false, y);
+}
+
+/// `y += x · Wᵀ` (the sum starts from the old value): `x` is `[M, K]`, `y` is `[M, N]`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn forward_add(x: &[f32], w: &Weight, y: &mut [f32]) {
+    forward_add_with(crate::isa::active(), x, w, y);
+}
+
+fn forward_add_with(isa: Isa, x: &[f32], w: &Weight, y: &mut [f32]) {
+    let rows = rows("forward_add", "x", x.len(), "K", w.k);
+    assert!(y.len() == rows * w.n, "linear: forward_add of {rows} rows to N = {}, y has {}", w.n, y.len());
+    cpu::rows_by_panels(isa, w.precision, x, &w.by_output, None, true, y);
 }
 
 /// `dx = dy · W`, or `dx += dy · W` when `accumulate` (the sum then starts from the old value): `dy` is `[M, N]`,

@@ -71,6 +71,14 @@ mod definition {
         y
     }
 
+    pub fn forward_add(p: Precision, x: &[f32], w: &[f32], n: usize, k: usize, y: &mut [f32]) {
+        for (row, out) in x.chunks(k).zip(y.chunks_mut(n)) {
+            for j in 0..n {
+                out[j] = dot(p, out[j], k, |i| row[i], |i| w[j * k + i]);
+            }
+        }
+    }
+
     pub fn backward_input(p: Precision, dy: &[f32], w: &[f32], n: usize, k: usize, dx: &mut [f32]) {
         for (row, out) in dy.chunks(n).zip(dx.chunks_mut(k)) {
             for i in 0..k {

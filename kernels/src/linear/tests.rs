@@ -68,6 +68,11 @@ fn forward_has_the_bits_of_the_reference() {
                     bias.is_some()
                 );
             }
+            let mut y = noise(m * n, 4);
+            let mut expected = y.clone();
+            forward_add_with(isa, &x, &weight, &mut y);
+            reference::forward_add(precision, &x, &w, n, k, &mut expected);
+            assert_eq!(bits(&y), bits(&expected), "{isa} {precision:?} [{m}, {n}, {k}] added");
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn add_forward(x: &mut [f32], branch: &[f32], w: &[f32], eps: f32, y: &mut [
     });
 }
 
-/// dx = d(loss)/dx (added to dx when `accumulate_dx`), dw += d(loss)/dw. `rstd` is what forward gave.
+/// dx = d(loss)/dx (added to dx when `accumulate_dx`), dw += d(loss)/dw where it is wanted. `rstd` is what forward gave.
 ///
 /// # Panics
 /// When the sizes do not fit one another.
@@ -65,19 +65,21 @@ pub fn backward(
     w: &[f32],
     rstd: &[f32],
     dx: &mut [f32],
-    dw: &mut [f32],
+    dw: Option<&mut [f32]>,
     accumulate_dx: bool,
 ) {
     check("rmsnorm::backward", x.len(), w.len(), rstd.len(), dx.len());
     assert_eq!(dy.len(), x.len(), "rmsnorm::backward: dy and x differ in length");
-    assert_eq!(dw.len(), w.len(), "rmsnorm::backward: dw and w differ in length");
-    let (dx, dw, c) = (SharedMut::new(dx), SharedMut::new(dw), w.len());
+    let (dx, c) = (SharedMut::new(dx), w.len());
     by_rows(rstd.len(), c, |rows| {
         let at = rows.start * c..rows.end * c;
         // SAFETY: tasks have disjoint rows.
         let dx = unsafe { dx.slice(at.clone()) };
         cpu::backward(&dy[at.clone()], &x[at], w, &rstd[rows], dx, accumulate_dx);
     });
+    let Some(dw) = dw else { return };
+    assert_eq!(dw.len(), c, "rmsnorm::backward: dw and w differ in length");
+    let dw = SharedMut::new(dw);
     // Columns are independent sums over all rows, so their split is free.
     let tasks = (x.len() / GRAIN).clamp(1, threads::count() * 2);
     let width = c.div_ceil(tasks).next_multiple_of(WIDTH);

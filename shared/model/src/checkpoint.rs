@@ -84,6 +84,16 @@ impl Tensors {
         Ok(tensors)
     }
 
+    /// Opens one safetensors file of any name.
+    ///
+    /// # Errors
+    /// Those of [`Tensors::open`].
+    pub fn open_file(file: PathBuf) -> Result<Tensors> {
+        let mut tensors = Tensors { shards: Vec::new(), entries: BTreeMap::new() };
+        tensors.add(file)?;
+        Ok(tensors)
+    }
+
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let place = || format!("{}", path.display());
         let file = File::open(&path).with_context(place)?;
@@ -318,12 +328,17 @@ pub fn sha256_of_weights(dir: &Path) -> Result<String> {
         let mut reader = File::open(&path).with_context(|| format!("{}", path.display()))?;
         std::io::copy(&mut reader, &mut Feed(&mut hash)).with_context(|| format!("{}", path.display()))?;
     }
+    Ok(hex(hash))
+}
+
+/// A finished hash as the records have it.
+pub(crate) fn hex(hash: Sha256) -> String {
     let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(format!("sha256:{hex}"))
+    format!("sha256:{hex}")
 }
 
 /// Lets `io::copy` write into a hash.
-struct Feed<'a>(&'a mut Sha256);
+pub(crate) struct Feed<'a>(pub &'a mut Sha256);
 
 impl std::io::Write for Feed<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -149,6 +149,7 @@ impl Config {
     /// Reads and checks `config.json` (and `generation_config.json`, where there is one) of a policy directory.
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join("config.json");
+        crate::lora::refuse_adapter(dir)?;
         let raw = read_json(&path)?;
         let generation_path = dir.join("generation_config.json");
         let generation = if generation_path.exists() { Some(read_json(&generation_path)?) } else { None };

@@ -37,9 +37,11 @@ pub const CARRIED: [&str; 11] = [
 ];
 
 /// Weights and training state: what a new policy brings anew.
-const REPLACED: [&str; 6] = [
+const REPLACED: [&str; 8] = [
     "model.safetensors",
     "model.safetensors.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "optimizer.safetensors",
     "train.json",
     "old.json",

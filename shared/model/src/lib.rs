@@ -1,6 +1,7 @@
 //! The network: what a policy directory holds, how it computes, and how it draws completions.
 //!
 //! - [`config`], [`checkpoint`], [`directory`], [`gguf`], [`presets`]: files in, files out;
+//! - [`lora`]: adapters in PEFT's format;
 //! - [`tokenizer`], [`template`]: text to token ids and back;
 //! - [`parameters`], [`batch`], [`network`]: the forward and backward pass over a packed batch;
 //! - [`cache`], [`random`], [`sample`], [`engine`]: generation.
@@ -15,6 +16,7 @@ pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod gguf;
+pub mod lora;
 pub mod network;
 pub mod parameters;
 pub mod presets;

@@ -1,4 +1,5 @@
 //! A training state on disk: a plain Hugging Face directory, and beside the weights `optimizer.safetensors` and `train.json`.
+//! Where an adapter is trained, PEFT's two files stand in for the policy's.
 //!
 //! The directory is published whole by one swap, weights written last, so that at every moment the name holds one consistent
 //! state. `train.json` holds what the run was told and what it was fed (hashes); the same command finds its own state and goes
@@ -183,7 +184,7 @@ pub fn check_replaceable(dir: &Path) -> Result<()> {
 pub const REFERENCE: &str = "reference";
 
 /// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
-/// the state, and last the weights in f32.
+/// the state, and last the weights in f32; where the policy `from` is trained through an adapter, the adapter instead.
 ///
 /// # Errors
 /// When something cannot be written; `out` is then as it was.
@@ -252,8 +253,11 @@ pub fn publish_with(
 ) -> Result<()> {
     let writer = DirectoryWriter::create(out)?;
     let dir = writer.path();
-    carry_files(from, dir)?;
-    settle_config(&dir.join("config.json"))?;
+    let adapted = trainer.policy.adapter().is_some();
+    if !adapted {
+        carry_files(from, dir)?;
+        settle_config(&dir.join("config.json"))?;
+    }
     if let Some(reference) = reference {
         keep_reference(&dir.join(REFERENCE), &dir.join("config.json"), trainer, reference)?;
     }
@@ -264,7 +268,11 @@ pub fn publish_with(
         write_json(&dir.join(name), value)?;
     }
     write_json(&dir.join(FILE), &serde_json::to_value(state)?)?;
-    trainer.policy.save_weights(dir, SaveDtype::F32)?;
+    if adapted {
+        trainer.policy.save_adapter(dir, from)?;
+    } else {
+        trainer.policy.save_weights(dir, SaveDtype::F32)?;
+    }
     writer.publish()
 }
 

@@ -6,6 +6,7 @@
 //! - [`update`]: gradients of a batch, the clipped step, refusal of what is not finite;
 //! - [`router`]: balancing experts by their load;
 //! - [`checkpoint`]: a training state on disk, and going on from it;
+//! - [`lora`]: training an adapter instead of the policy;
 //! - [`examples`], [`corpus`], [`supervised`]: imitation, shared by r1-sft and r1-distill;
 //! - [`neftune`]: noise on embedded tokens;
 //! - [`memory`], [`selftest`]: what a run will need, and whether its gradients are right, asked before it;
@@ -15,6 +16,7 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod examples;
 pub mod flags;
+pub mod lora;
 pub mod memory;
 pub mod microbatch;
 pub mod neftune;

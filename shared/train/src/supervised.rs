@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1_kernels::Precision;
-use r1_model::checkpoint::sha256_of_weights;
 use r1_records::{RecordError, Row};
 use serde_json::{Map, Value, json};
 
@@ -25,6 +24,7 @@ use crate::checkpoint::{self, Start, State};
 use crate::corpus::Corpus;
 use crate::examples::{self, Example, Examples, Words};
 use crate::flags::{Before, Compute, Optimization, not_negative, positive, share};
+use crate::lora;
 use crate::optimizer;
 use crate::schedule::Shape;
 
@@ -58,7 +58,7 @@ pub struct Flags {
     /// NEFTune: noise of this α on the embedded tokens while training (the paper: 5 to 15)
     #[arg(long, value_name = "ALPHA", value_parser = not_negative)]
     pub neftune: Option<f64>,
-    /// γ of the router's bias update after every step (mixture-of-experts policies only); 0 freezes it
+    /// γ of the router's bias update after every step (mixture-of-experts policies only); 0 freezes it, as an adapter does
     #[arg(long, value_name = "X", default_value_t = 0.001, value_parser = not_negative)]
     pub router_bias_rate: f64,
     /// Updates between two checkpoints; 0 saves at the end and on SIGINT or SIGTERM only
@@ -172,6 +172,8 @@ pub struct Preparation<'a> {
     pub input: &'a r1_cli::Input,
     /// the flags
     pub flags: &'a Flags,
+    /// whether an adapter is trained
+    pub lora: &'a lora::Flags,
     /// the tool's own settings
     pub defaults: Defaults,
     /// the tool's own flags that decide the result
@@ -205,6 +207,23 @@ impl Preparation<'_> {
             ));
         }
         self.flags.compute.begin()
+    }
+
+    /// The adapter that is to be trained, where it is not the policy itself.
+    fn plan(&self) -> Result<Option<lora::Plan>> {
+        let plan = self.lora.settle(self.policy, self.out, self.flags.seed.seed)?;
+        if let Some(adapter) = plan.as_ref().and_then(lora::Plan::adapter)
+            && self.out.exists()
+            && adapter.exists()
+            && self.out.canonicalize()? == adapter.canonicalize()?
+        {
+            let fact = format!("-o {} is the adapter that it would start from", self.out.display());
+            return Err(r1_cli::misuse(
+                fact,
+                "give another -o: a run must find its beginning when it goes on",
+            ));
+        }
+        Ok(plan)
     }
 
     /// Imitates the examples: [`Preparation::learn`] with the usual loss.
@@ -243,14 +262,18 @@ impl Preparation<'_> {
         let mut command = self.flags.command(self.defaults, precision);
         command.insert("template".into(), self.template.into());
         command.extend(self.extra.clone());
+        let plan = self.plan()?;
+        if let Some(plan) = &plan {
+            // The router stays as it is.
+            command.insert("router-bias-rate".into(), json!(0.0));
+            plan.record(&mut command);
+        }
         let mut inputs = Map::new();
-        let weights = sha256_of_weights(self.policy)
-            .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
-        inputs.insert("policy".into(), weights.into());
+        lora::inputs(self.policy, plan.as_ref(), &mut inputs)?;
         inputs.insert("examples".into(), hash.into());
         inputs.extend(self.inputs.clone());
-        let moments = self.policy.join(optimizer::FILE);
-        if self.flags.keep_optimizer && moments.exists() {
+        let moments = lora::trained(self.policy, plan.as_ref()).map(|dir| dir.join(optimizer::FILE));
+        if let Some(moments) = moments.filter(|file| self.flags.keep_optimizer && file.exists()) {
             inputs.insert("optimizer".into(), checkpoint::hash_of(&moments)?.into());
         }
         let eval = self.flags.eval.as_ref().map(r1_cli::Input::of);
@@ -279,6 +302,7 @@ impl Preparation<'_> {
             policy: self.policy,
             out: self.out,
             flags: self.flags,
+            plan,
             defaults: self.defaults,
             precision,
             planned,

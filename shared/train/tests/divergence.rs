@@ -68,7 +68,7 @@ fn divergences_are_those_of_trl() {
         let inv_temperature = vec![1.0 / case.temperature; rows];
         let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; w.len()]);
         let (beta, t) = (case.beta, &inv_temperature);
-        let values = divergence::backward(&h, &head, teacher, beta, t, &weights, &mut dh, &mut dw);
+        let values = divergence::backward(&h, &head, teacher, beta, t, &weights, &mut dh, Some(&mut dw));
         close(&what, &values, &case.values);
         close(&format!("dh at {what}"), &dh, &case.dh);
         close(&format!("dw at {what}"), &dw, &case.dw);

@@ -45,7 +45,7 @@ struct Args {
     student: PathBuf,
     #[command(flatten)]
     input: r1_cli::Input,
-    /// Policy directory to write
+    /// Policy directory to write; with --lora-rank or --adapter an adapter directory
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// The student's template: r1-zero, chat, raw, auto (chat where its tokenizer has a template, else r1-zero), or a file
@@ -57,6 +57,8 @@ struct Args {
     loss: loss::Flags,
     #[command(flatten)]
     training: Flags,
+    #[command(flatten)]
+    lora: r1_train::lora::Flags,
     #[command(flatten)]
     talk: r1_cli::Talk,
 }

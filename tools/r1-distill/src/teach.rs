@@ -148,6 +148,7 @@ pub fn run(args: Args) -> Result<()> {
         template: &args.template,
         input: &args.input,
         flags: &args.training,
+        lora: &args.lora,
         defaults: PAPER,
         extra,
         inputs: Map::new(),

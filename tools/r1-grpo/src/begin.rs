@@ -1,7 +1,8 @@
 //! Where a round begins: at the policy, at what a stopped run of the same round left, or nowhere because it is done.
 //!
 //! Rounds may be written over the policy they start from (`-o POLICY`). Then `train.json` is the memory: the same rows again
-//! are recognized by their hash and do nothing, so that a make that was killed can simply be run again.
+//! are recognized by their hash and do nothing, so that a make that was killed can simply be run again. Where an adapter is
+//! trained, all of that holds for its directory, and the policy under it is only read.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -10,6 +11,7 @@ use r1_model::checkpoint::sha256_of_weights;
 use r1_model::directory::recover;
 use r1_train::checkpoint::{self, Start, State, Status};
 use r1_train::flags::{load_optimizer, load_policy};
+use r1_train::lora;
 use r1_train::optimizer::{self, AdamW};
 use r1_train::schedule::Shape;
 use r1_train::update::Trainer;
@@ -61,6 +63,8 @@ pub struct Beginning {
     /// the state before the round, or on the way
     pub state: State,
     start: Start,
+    /// the adapter that is trained, where it is not the policy itself
+    plan: Option<lora::Plan>,
 }
 
 impl Beginning {
@@ -75,10 +79,22 @@ impl Beginning {
     /// Exit 2: the output holds something else; the message says what differs.
     pub fn find(args: &Args, objective: &Objective, rows: &Rows, precision: Precision) -> Result<Beginning> {
         recover(&args.output)?;
+        let plan = args.lora.settle(&args.policy, &args.output, args.seed.seed)?;
         let mut planned = State::planned(TOOL, command(args, objective, precision), Map::new());
+        if let Some(plan) = &plan {
+            plan.record(&mut planned.command);
+            if args.round.reference_every.is_some() {
+                let fact = "--reference-every renews a whole policy, and an adapter is trained";
+                return Err(r1_cli::misuse(
+                    fact,
+                    "leave it out: the reference is then the same in every round",
+                ));
+            }
+        }
         planned.inputs.insert("rows".into(), rows.hash.as_str().into());
-        let in_place = same_place(&args.policy, &args.output)?;
-        let before = State::load(&args.policy)?.filter(|s| s.tool == TOOL);
+        let trained = lora::trained(&args.policy, plan.as_ref());
+        let in_place = trained.map_or(Ok(false), |dir| same_place(dir, &args.output))?;
+        let before = trained.map_or(Ok(None), State::load)?.filter(|s| s.tool == TOOL);
         let whole = |e: anyhow::Error| {
             r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)")
         };
@@ -86,13 +102,12 @@ impl Beginning {
             planned.inputs.insert("reference".into(), sha256_of_weights(&reference).map_err(whole)?.into());
         }
         if in_place {
-            checkpoint::check_replaceable(&args.policy)?;
+            checkpoint::check_replaceable(&args.output)?;
             if let Some(start) = in_place_start(args, before.as_ref(), &planned)? {
-                return Ok(start);
+                return Ok(Beginning { state: start.0, start: start.1, plan });
             }
         }
-        let weights = sha256_of_weights(&args.policy).map_err(whole)?;
-        planned.inputs.insert("policy".into(), weights.into());
+        lora::inputs(&args.policy, plan.as_ref(), &mut planned.inputs)?;
         if let Some(before) = &before {
             planned.step = before.step;
             planned.tokens = before.tokens;
@@ -104,7 +119,7 @@ impl Beginning {
             Start::Fresh => planned,
             Start::Resume(state) | Start::Finished(state) => state.clone(),
         };
-        Ok(Beginning { state, start })
+        Ok(Beginning { state, start, plan })
     }
 
     /// Loads policy and optimizer. Moments go on from round to round; those of another tool's run do not.
@@ -112,36 +127,37 @@ impl Beginning {
     /// # Errors
     /// A checkpoint that cannot be read, named with file and tensor.
     pub fn load(&self, args: &Args, precision: Precision) -> Result<Trainer> {
-        let from = if matches!(self.start, Start::Resume(_)) { &args.output } else { &args.policy };
-        let policy = load_policy(from, precision)?;
+        let resumed = matches!(self.start, Start::Resume(_)).then_some(args.output.as_path());
+        let from = resumed.or(lora::trained(&args.policy, self.plan.as_ref()));
+        let policy = match &self.plan {
+            Some(plan) => plan.load(&args.policy, resumed, precision)?,
+            None => load_policy(resumed.unwrap_or(&args.policy), precision)?,
+        };
         let hyper = args.optimization.hyper();
-        let goes_on = self.state.step > 0 && from.join(optimizer::FILE).exists();
-        let optimizer =
-            if goes_on { load_optimizer(&policy, from, hyper)? } else { AdamW::fresh(&policy, hyper) };
+        let optimizer = match from.filter(|dir| self.state.step > 0 && dir.join(optimizer::FILE).exists()) {
+            Some(dir) => load_optimizer(&policy, dir, hyper)?,
+            None => AdamW::fresh(&policy, hyper),
+        };
         let limits = args.optimization.limits(&args.compute, args.round.router_bias_rate);
         Ok(Trainer::new(policy, optimizer, limits))
     }
 }
 
-/// In place: what the policy's own state says about these rows. `None` for a round that is new.
-fn in_place_start(args: &Args, before: Option<&State>, planned: &State) -> Result<Option<Beginning>> {
+/// In place: what the state of what is trained says about these rows. `None` for a round that is new.
+fn in_place_start(args: &Args, before: Option<&State>, planned: &State) -> Result<Option<(State, Start)>> {
     let Some(before) = before else { return Ok(None) };
-    let name = args.policy.display();
+    let name = args.output.display();
     let same_rows = before.inputs.get("rows") == planned.inputs.get("rows");
     // A round that renewed its reference has another one lying there when it is asked for again.
-    let differences = before.differences(planned, &["policy", "rows", "reference"]);
+    let differences = before.differences(planned, &["policy", "base", "rows", "reference"]);
     match (same_rows, before.status) {
         (true, _) if !differences.is_empty() => Err(r1_cli::bad_input(
             name,
             format!("has taken these rows already, by another command: {}", differences.join(", ")),
             "sample new rows, or give the earlier policy and another -o",
         )),
-        (true, Status::Done) => {
-            Ok(Some(Beginning { state: before.clone(), start: Start::Finished(before.clone()) }))
-        }
-        (true, Status::Running) => {
-            Ok(Some(Beginning { state: before.clone(), start: Start::Resume(before.clone()) }))
-        }
+        (true, Status::Done) => Ok(Some((before.clone(), Start::Finished(before.clone())))),
+        (true, Status::Running) => Ok(Some((before.clone(), Start::Resume(before.clone())))),
         (false, Status::Running) => Err(r1_cli::bad_input(
             name,
             "stopped in the middle of a round over other rows",

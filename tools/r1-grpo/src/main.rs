@@ -4,9 +4,9 @@
 //! r1-rollout policy tasks.jsonl --samples 16 | r1-reward | r1-advantage | tee round.jsonl | r1-grpo policy -o policy
 //! ```
 //!
-//! You see one line an update (reward, loss, grad_norm, entropy, clipped share), with `--metrics` as JSON. It takes rows with `rollout.prompt_ids`, `rollout.completion_ids`, `rollout.logprobs` and `advantage`, computes the
-//! log-probabilities again, and moves the policy along the gradient of a surrogate (`loss.rs`). What it writes is a policy directory
-//! with the optimizer's state beside the weights; the same command again does nothing.
+//! You see one line an update (reward, loss, grad_norm, entropy, clipped share) and, with `--metrics`, the same as JSON.
+//! It takes rows with `rollout` (ids, logprobs) and `advantage`, computes the log-probabilities again, and moves the policy along
+//! the gradient of a surrogate (`loss.rs`). What it writes is a policy (or adapter) directory, the optimizer's state in it.
 
 mod agreement;
 mod before;
@@ -37,7 +37,7 @@ struct Args {
     policy: PathBuf,
     #[command(flatten)]
     input: r1_cli::Input,
-    /// Policy directory to write; may be POLICY, which is then replaced in one step
+    /// Directory to write; may be POLICY (or with --adapter that one), which is then replaced in one step
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Settings by name; a flag given beside it wins
@@ -47,6 +47,8 @@ struct Args {
     loss: loss::options::Flags,
     #[command(flatten)]
     round: round::Flags,
+    #[command(flatten)]
+    lora: r1_train::lora::Flags,
     #[command(flatten)]
     optimization: Optimization,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! A Hugging Face directory, checked and copied; with `--dtype`, its weights as one file of that type.
+//! A Hugging Face directory, checked and copied; with `--dtype`, its weights as one file of that type; with `--merge`, an
+//! adapter added to them.
 
 use std::borrow::Cow;
 use std::fs;
@@ -8,13 +9,14 @@ use anyhow::{Context, Result};
 use r1_cli::Progress;
 use r1_model::checkpoint::{INDEX, SaveDtype, Tensors, WEIGHTS, save_one_by_one};
 use r1_model::directory::{carry_files, write_json};
+use r1_model::lora::{self, Saved};
 use r1_model::parameters::specification;
 use r1_model::{Config, Tokenizer};
 
 use crate::run::{bad, check_stop, report, writer};
 
 /// Writes a checked copy of a policy directory.
-pub fn import(from: &Path, dtype: Option<SaveDtype>, target: &Path) -> Result<()> {
+pub fn import(from: &Path, merge: Option<&Path>, dtype: Option<SaveDtype>, target: &Path) -> Result<()> {
     let config =
         Config::load(from).map_err(bad("name a Hugging Face directory of a supported architecture"))?;
     let damaged = "download the directory again";
@@ -28,14 +30,20 @@ pub fn import(from: &Path, dtype: Option<SaveDtype>, target: &Path) -> Result<()
         r1_cli::warn(&format!("{}: no tokenizer.json; rows with token ids only", from.display()));
     }
 
+    let adapter = merge.map(|dir| adapter(dir, from, &config)).transpose()?;
+    let dtype = dtype.or(adapter.as_ref().map(|_| SaveDtype::F32));
     let out = writer(target)?;
     let dir = out.path();
     carry_files(from, dir)?;
     let mut progress = Progress::new("tensors", Some(wanted.len() as u64));
-    let mut read = |name: &str, shape: &[usize]| {
+    let mut read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
         check_stop()?;
         progress.add(1);
-        tensors.read_f32(name, shape).map_err(bad(damaged))
+        let mut values = tensors.read_f32(name, shape).map_err(bad(damaged))?;
+        if let Some(adapter) = &adapter {
+            adapter.merge(name, shape, &mut values).map_err(bad(UNFIT))?;
+        }
+        Ok(values)
     };
     match dtype {
         Some(dtype) => {
@@ -66,8 +74,20 @@ pub fn import(from: &Path, dtype: Option<SaveDtype>, target: &Path) -> Result<()
     progress.finish();
     out.publish()?;
     let count = wanted.iter().map(|s| s.shape.iter().product::<usize>()).sum();
-    report(target, &format!("{:?}, checked", config.architecture), count);
+    let done = if adapter.is_some() { "merged" } else { "checked" };
+    report(target, &format!("{:?}, {done}", config.architecture), count);
     Ok(())
+}
+
+/// What to do about an adapter that does not fit.
+const UNFIT: &str = "name an adapter directory that was made for this policy";
+
+/// The adapter that is to be merged.
+fn adapter(dir: &Path, from: &Path, config: &Config) -> Result<Saved> {
+    let saved = Saved::open(dir, config).map_err(bad(UNFIT))?;
+    // One that was trained here says over which policy.
+    lora::identify(from, Some(dir)).map_err(bad(UNFIT))?;
+    Ok(saved)
 }
 
 /// The config of converted weights: their type, and no word of how they were quantized.

@@ -47,6 +47,9 @@ struct Args {
     /// Check and copy a Hugging Face directory
     #[arg(long, value_name = "DIR", group = "source")]
     from_hf: Option<PathBuf>,
+    /// Add this adapter (LoRA, in PEFT's format) to the weights of --from-hf; f32 unless --dtype says otherwise
+    #[arg(long, value_name = "DIR", requires = "from_hf")]
+    merge: Option<PathBuf>,
     /// Print what a policy directory holds and how much memory it takes, as JSON
     #[arg(long, value_name = "DIR", group = "source", conflicts_with_all = ["output", "dtype"])]
     describe: Option<PathBuf>,

@@ -34,7 +34,7 @@ pub fn run(args: Args) -> Result<()> {
     } else if let Some(file) = &args.from_gguf {
         from_gguf::import(file, dtype.unwrap_or(SaveDtype::F32), target)
     } else if let Some(dir) = &args.from_hf {
-        from_hugging_face::import(dir, dtype, target)
+        from_hugging_face::import(dir, args.merge.as_deref(), dtype, target)
     } else {
         Err(r1_cli::misuse("nothing to start from", "give --preset, --from-gguf, --from-hf or --describe"))
     }

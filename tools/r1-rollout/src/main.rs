@@ -32,6 +32,9 @@ pub struct Args {
     output: r1_cli::Output,
     #[command(flatten)]
     draw: draw::Flags,
+    /// Adapter directory (LoRA, in PEFT's format) to lay over the policy
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
     #[arg(long, value_name = "KEY", conflicts_with_all = draw::FLAGS)]
     score: Option<String>,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
+use r1_model::lora::{self, Saved};
 use r1_model::template::{self, Template};
 use r1_model::{LoadOptions, Policy, Tokenizer};
 use r1_records::{Prompt, Reader, Row};
@@ -13,7 +14,7 @@ use crate::Args;
 pub struct Loaded {
     /// the policy, to sample
     pub policy: Policy,
-    /// `sha256:…` of its weight files
+    /// `sha256:…` of its weight files, of the adapter's among them
     pub hash: String,
     /// absent in a policy directory without `tokenizer.json`: then only rows with ids can be scored
     pub words: Option<(Tokenizer, Template)>,
@@ -36,7 +37,14 @@ pub fn load(args: &Args) -> Result<Loaded> {
     } else {
         None
     };
-    let hash = r1_model::checkpoint::sha256_of_weights(&args.policy)?;
+    let adapter = args.adapter.as_deref();
+    let unfit = |e: anyhow::Error| {
+        r1_cli::misuse(format!("{e:#}"), "name an adapter directory that was made for this policy")
+    };
+    if let Some(dir) = adapter {
+        Saved::open(dir, &policy.config).and_then(|saved| saved.attach(&mut policy)).map_err(unfit)?;
+    }
+    let hash = lora::identify(&args.policy, adapter).map_err(unfit)?.policy;
     Ok(Loaded { policy, hash, words })
 }
 

@@ -23,6 +23,7 @@ use r1_train::supervised::Flags;
     after_help = "\
 Examples:
   r1-sft base cold-start.jsonl -o cold-start --epochs 2 --lr 5e-5
+  r1-sft base cold-start.jsonl -o adapter --lora-rank 16 --lora-targets q_proj,v_proj --lr 5e-4
   r1-tasks --corpus --count 40000 | r1-sft init -o base --lr 2e-3 --warmup 50 --eval held-out.jsonl --metrics base.jsonl"
 )]
 struct Args {
@@ -30,7 +31,7 @@ struct Args {
     policy: PathBuf,
     #[command(flatten)]
     input: r1_cli::Input,
-    /// Policy directory to write
+    /// Policy directory to write; with --lora-rank or --adapter an adapter directory
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// How prompts become text: r1-zero, chat, raw, auto (chat where the tokenizer has a template, else r1-zero), or a file
@@ -41,6 +42,8 @@ struct Args {
     turns: imitate::Turns,
     #[command(flatten)]
     training: Flags,
+    #[command(flatten)]
+    lora: r1_train::lora::Flags,
     #[command(flatten)]
     talk: r1_cli::Talk,
 }

@@ -89,15 +89,18 @@ impl Policy {
         }
     }
 
-    /// `x · Wᵀ` for parameter `i` into a new buffer.
+    /// `x · Wᵀ` for parameter `i` into a new buffer, with its adapter where it has one.
     pub(super) fn project(&self, x: &[f32], i: usize, bias: Option<usize>) -> Buffer {
         let w = self.weight(i);
         let mut y = Buffer::new(x.len() / w.k() * w.n());
         linear::forward(x, w, bias.map(|b| self.vector(b)), &mut y);
+        if let Some(pair) = self.adapted(i) {
+            pair.forward_add(x, &mut y);
+        }
         y
     }
 
-    /// Gradient of `project`: `dx (+)= dy · W`, `dW += dyᵀ x`, bias likewise.
+    /// Gradient of `project`: `dx (+)= dy · W`, `dW += dyᵀ x`, bias likewise; in a frozen network the adapter's instead.
     pub(super) fn project_backward(
         &self,
         dy: &[f32],
@@ -110,9 +113,14 @@ impl Policy {
     ) {
         let w = self.weight(i);
         linear::backward_input(dy, w, dx, accumulate);
-        linear::backward_weight(dy, x, w.n(), w.k(), w.precision(), &mut grads.values[i]);
-        if let Some(b) = bias {
-            linear::backward_bias(dy, &mut grads.values[b]);
+        if let Some(dw) = grads.of(i) {
+            linear::backward_weight(dy, x, w.n(), w.k(), w.precision(), dw);
+        }
+        if let Some(db) = bias.and_then(|b| grads.of(b)) {
+            linear::backward_bias(dy, db);
+        }
+        if let Some(pair) = self.adapted(i) {
+            pair.backward_add(dy, x, dx, grads);
         }
     }
 
@@ -302,7 +310,7 @@ impl Policy {
         if let (Some([q_norm, k_norm]), Extra::Norms { q: q0, k: k0, q_rstd, k_rstd }) = (norms, extra) {
             for (d, x, rstd, norm) in [(&mut dq, q0, q_rstd, *q_norm), (&mut dk, k0, k_rstd, *k_norm)] {
                 let mut dx = Buffer::new(d.len());
-                rmsnorm::backward(d, x, self.vector(norm), rstd, &mut dx, &mut grads.values[norm], false);
+                rmsnorm::backward(d, x, self.vector(norm), rstd, &mut dx, grads.of(norm), false);
                 *d = dx;
             }
         }
@@ -333,15 +341,7 @@ impl Policy {
                 let mut dqn = Buffer::new(qn.len());
                 self.project_backward(&dq, qn, *b, None, &mut dqn, false, grads);
                 let mut dqa = Buffer::new(qa.len());
-                rmsnorm::backward(
-                    &dqn,
-                    qa,
-                    self.vector(*norm),
-                    q_rstd,
-                    &mut dqa,
-                    &mut grads.values[*norm],
-                    false,
-                );
+                rmsnorm::backward(&dqn, qa, self.vector(*norm), q_rstd, &mut dqa, grads.of(*norm), false);
                 self.project_backward(&dqa, h, *a, None, dh, false, grads);
             }
             (QueryIndex::Full(w), _) => self.project_backward(&dq, h, *w, None, dh, false, grads),
@@ -369,7 +369,7 @@ impl Policy {
             self.vector(*kv_norm),
             rstd,
             &mut dlatent,
-            &mut grads.values[*kv_norm],
+            grads.of(*kv_norm),
             false,
         );
         let mut dboth = Buffer::new(rows * (m.rank + m.rope));

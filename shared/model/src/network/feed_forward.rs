@@ -203,9 +203,8 @@ impl Policy {
         let dxs = by_expert(dgathered, &plan.offsets, c);
         // Experts' parameters follow each other in the canonical order: gate_up, down, gate_up, down, …
         let first = experts[0].gate_up;
-        let mut slices = grads.values[first..first + 2 * experts.len()].iter_mut();
-        let dws: Vec<_> =
-            (0..experts.len()).filter_map(|_| Some(Mutex::new((slices.next()?, slices.next()?)))).collect();
+        let mut slices = grads.range(first..first + 2 * experts.len()).iter_mut();
+        let dws: Vec<_> = (0..experts.len()).map(|_| Mutex::new(slices.next().zip(slices.next()))).collect();
         threads::parallel(experts.len(), |e| {
             let (a, b) = (plan.offsets[e], plan.offsets[e + 1]);
             if a == b {
@@ -217,11 +216,15 @@ impl Policy {
             let mut dw = part!(dws, e);
             let mut dact = Buffer::new(act.len());
             linear::backward_input(dy, down, &mut dact, false);
-            linear::backward_weight(dy, act, c, f, down.precision(), dw.1);
+            if let Some((_, dw)) = &mut *dw {
+                linear::backward_weight(dy, act, c, f, down.precision(), dw);
+            }
             let mut dgate_up = Buffer::new(gate_up.len());
             swiglu::backward(&dact, gate_up, f, &mut dgate_up);
             linear::backward_input(&dgate_up, up, &mut part!(dxs, e), false);
-            linear::backward_weight(&dgate_up, x, 2 * f, c, up.precision(), dw.0);
+            if let Some((dw, _)) = &mut *dw {
+                linear::backward_weight(&dgate_up, x, 2 * f, c, up.precision(), dw);
+            }
         });
     }
 }

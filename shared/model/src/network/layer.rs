@@ -65,10 +65,10 @@ impl Policy {
         self.feed_forward_backward(layer, &tape.feed_forward, &tape.h2, dx, &mut dh, grads);
         let post = index.post_norm;
         let w = self.vector(post);
-        rmsnorm::backward(&dh, &tape.middle, w, &tape.rstd2, dx, &mut grads.values[post], true);
+        rmsnorm::backward(&dh, &tape.middle, w, &tape.rstd2, dx, grads.of(post), true);
         self.attention_backward(layer, &tape.attention, &tape.h1, positions, segments, dx, &mut dh, grads);
         let input = index.input_norm;
         let w = self.vector(input);
-        rmsnorm::backward(&dh, x, w, &tape.rstd1, dx, &mut grads.values[input], true);
+        rmsnorm::backward(&dh, x, w, &tape.rstd1, dx, grads.of(input), true);
     }
 }

@@ -3,6 +3,7 @@
 //! The backward pass is written out block by block instead of being recorded: a layer's activations live exactly as long
 //! as they are needed, and with [`Recompute::Layers`] only the layers' inputs are kept.
 
+pub mod adapter;
 mod attention;
 mod buffer;
 mod feed_forward;
@@ -10,18 +11,20 @@ mod layer;
 mod passes;
 mod store;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use r1_kernels::{Precision, linear, rope};
 
 pub use attention::Attend;
 pub use passes::{Recompute, Tape};
-pub use store::{LoadOptions, precision_named};
+pub use store::{LoadOptions, Purpose, precision_named};
 
 use crate::config::Config;
 use crate::parameters::{Index, Kind, Parameter};
+use adapter::{Adapter, Pair};
 
-/// A policy: config, master parameters in f32, and the matrices packed for the kernels.
+/// A policy: config, master parameters in f32, and the matrices packed for the kernels; over them perhaps an adapter.
 pub struct Policy {
     /// the checked config
     pub config: Config,
@@ -30,19 +33,33 @@ pub struct Policy {
     packed: Vec<Option<linear::Weight>>,
     rope: Arc<rope::Table>,
     precision: Precision,
-    trainable: bool,
+    purpose: Purpose,
+    adapter: Option<Adapter>,
 }
 
-/// One gradient per parameter, in the policy's order.
+/// One gradient per trained parameter, in the policy's order.
 pub struct Gradients {
     /// values, shaped like the parameters'
     pub values: Vec<Vec<f32>>,
+    /// the values are an adapter's: the network's own parameters have none
+    frozen: bool,
 }
 
 impl Gradients {
-    /// Zeros for every parameter of a policy.
+    /// Zeros for every parameter that training moves.
     pub fn zeros(policy: &Policy) -> Gradients {
-        Gradients { values: policy.parameters.iter().map(|p| vec![0.0; p.len]).collect() }
+        let values = policy.parameters().iter().map(|p| vec![0.0; p.len]).collect();
+        Gradients { values, frozen: policy.adapter.is_some() }
+    }
+
+    /// The gradient of the network's own parameter `i`; `None` where the network is frozen.
+    fn of(&mut self, i: usize) -> Option<&mut [f32]> {
+        if self.frozen { None } else { Some(&mut self.values[i]) }
+    }
+
+    /// The gradients of several of the network's own parameters; none where the network is frozen.
+    fn range(&mut self, range: Range<usize>) -> &mut [Vec<f32>] {
+        if self.frozen { &mut [] } else { &mut self.values[range] }
     }
 
     /// Sets every value to zero.
@@ -57,18 +74,24 @@ impl Policy {
         self.precision
     }
 
-    /// All parameters in canonical order.
+    /// The parameters that training moves, in canonical order: the network's own, or its adapter's where it has one.
     pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+        self.adapter.as_ref().map_or(&self.parameters, Adapter::parameters)
     }
 
-    /// All parameters, to be changed; call [`Policy::repack`] afterwards.
+    /// The parameters that training moves, to be changed; call [`Policy::repack`] afterwards.
     pub fn parameters_mut(&mut self) -> &mut [Parameter] {
-        &mut self.parameters
+        match &mut self.adapter {
+            Some(adapter) => adapter.parameters_mut(),
+            None => &mut self.parameters,
+        }
     }
 
-    /// Brings the packed matrices up to date with the parameters.
+    /// Brings the packed matrices up to date with the parameters that training moves.
     pub fn repack(&mut self) {
+        if let Some(adapter) = &mut self.adapter {
+            return adapter.repack();
+        }
         for (parameter, packed) in self.parameters.iter().zip(&mut self.packed) {
             if let Some(w) = packed {
                 w.repack(&parameter.value);
@@ -78,12 +101,15 @@ impl Policy {
 
     /// Number of parameters that get a gradient.
     pub fn trainable_count(&self) -> usize {
-        self.parameters.iter().filter(|p| p.kind != Kind::CorrectionBias).map(|p| p.len).sum()
+        self.parameters().iter().filter(|p| p.kind != Kind::CorrectionBias).map(|p| p.len).sum()
     }
 
     /// Layers' correction biases: (layer, parameter index), for the update by load (DeepSeek-V3's auxiliary-loss-free
-    /// balancing).
+    /// balancing); none under an adapter, which leaves the router as it is.
     pub fn correction_biases(&self) -> Vec<(usize, usize)> {
+        if self.adapter.is_some() {
+            return Vec::new();
+        }
         let layers = self.index.layers.iter().enumerate();
         layers
             .filter_map(|(i, l)| match &l.feed_forward {
@@ -91,6 +117,11 @@ impl Policy {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The adapter of parameter `i`, where it has one and it is switched on.
+    fn adapted(&self, i: usize) -> Option<&Pair> {
+        self.adapter.as_ref()?.pair(i)
     }
 
     fn weight(&self, i: usize) -> &linear::Weight {

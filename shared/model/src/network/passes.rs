@@ -152,23 +152,24 @@ impl Policy {
     }
 
     /// Adds to `grads` the gradient of any loss on the head: `head` is given the rows that it is applied to [targets, C] and the
-    /// head, and adds the loss's gradients to zeros [targets, C] and to the head's gradient [V, C].
+    /// head, and adds the loss's gradients to zeros [targets, C] and to the head's gradient [V, C], which a frozen network
+    /// does not want.
     pub fn backward_through<R>(
         &self,
         batch: &Packed,
         tape: Tape,
         grads: &mut Gradients,
-        head: impl FnOnce(&[f32], &Weight, &mut [f32], &mut [f32]) -> R,
+        head: impl FnOnce(&[f32], &Weight, &mut [f32], Option<&mut [f32]>) -> R,
     ) -> R {
         let Tape { mut stream, mut layers, gathered, normed, rstd, .. } = tape;
         let c = self.config.hidden_size;
         let head_index = self.head();
         let mut dnormed = Buffer::zeros(normed.len());
         let w = self.weight(head_index);
-        let result = head(&normed, w, &mut dnormed, &mut grads.values[head_index]);
+        let result = head(&normed, w, &mut dnormed, grads.of(head_index));
         let norm = self.index.final_norm;
         let mut dgathered = Buffer::new(gathered.len());
-        let dw = &mut grads.values[norm];
+        let dw = grads.of(norm);
         rmsnorm::backward(&dnormed, &gathered, self.vector(norm), &rstd, &mut dgathered, dw, false);
         let mut dx = Buffer::zeros(batch.rows() * c);
         for (d, &r) in dgathered.chunks_exact(c).zip(&batch.target_rows) {
@@ -182,7 +183,9 @@ impl Policy {
             });
             self.layer_backward(layer, &tape, &x, &batch.positions, &batch.segments, &mut dx, grads);
         }
-        embedding::backward(&dx, c, &batch.tokens, &mut grads.values[self.index.embedding]);
+        if let Some(dw) = grads.of(self.index.embedding) {
+            embedding::backward(&dx, c, &batch.tokens, dw);
+        }
         result
     }
 }

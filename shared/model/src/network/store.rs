@@ -17,8 +17,19 @@ use crate::random::{Stream, hash};
 pub struct LoadOptions {
     /// compute type; `None` takes bf16 where this machine has bf16 dot products, else f32
     pub precision: Option<Precision>,
-    /// keep f32 masters and pack for the backward pass too
-    pub trainable: bool,
+    /// what for
+    pub purpose: Purpose,
+}
+
+/// What a policy is loaded for: how much of it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// sampling and scoring: matrices packed for the forward pass, no f32 masters of them
+    Sample,
+    /// training an adapter over it: matrices packed for the backward pass too, no f32 masters of them
+    Adapt,
+    /// training all of it: f32 masters beside both packings
+    Train,
 }
 
 /// The precision that `--dtype` names: `auto` (`None`), `f32` or `bf16`.
@@ -37,12 +48,17 @@ pub fn precision_named(name: &str) -> Result<Option<Precision>> {
 impl LoadOptions {
     /// To sample or score only.
     pub fn frozen(precision: Option<Precision>) -> LoadOptions {
-        LoadOptions { precision, trainable: false }
+        LoadOptions { precision, purpose: Purpose::Sample }
     }
 
     /// To be trained.
     pub fn trainable(precision: Option<Precision>) -> LoadOptions {
-        LoadOptions { precision, trainable: true }
+        LoadOptions { precision, purpose: Purpose::Train }
+    }
+
+    /// To stay as it is under an adapter that is trained.
+    pub fn adapted(precision: Option<Precision>) -> LoadOptions {
+        LoadOptions { precision, purpose: Purpose::Adapt }
     }
 
     fn settle(self) -> Result<Precision> {
@@ -119,10 +135,10 @@ impl Policy {
                     parameter.rows(),
                     parameter.columns(),
                     precision,
-                    options.trainable,
+                    options.purpose != Purpose::Sample,
                 )
             }));
-            if options.trainable || parameter.kind != Kind::Matrix {
+            if options.purpose == Purpose::Train || parameter.kind != Kind::Matrix {
                 parameter.value = value;
             }
         }
@@ -135,7 +151,8 @@ impl Policy {
             packed,
             rope: Arc::new(table),
             precision,
-            trainable: options.trainable,
+            purpose: options.purpose,
+            adapter: None,
         })
     }
 
@@ -144,8 +161,10 @@ impl Policy {
     /// # Errors
     /// When the file cannot be written, or the policy was loaded frozen and no longer holds its masters.
     pub fn save_weights(&self, dir: &Path, dtype: SaveDtype) -> Result<()> {
-        if !self.trainable {
-            bail!("a policy loaded to sample does not keep its f32 weights and cannot be saved");
+        if self.purpose != Purpose::Train {
+            bail!(
+                "a policy that was not loaded to be trained does not keep its f32 weights and cannot be saved"
+            );
         }
         let tensors: Vec<(String, Vec<usize>, &[f32])> = self
             .parameters

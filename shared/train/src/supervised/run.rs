@@ -11,6 +11,7 @@ use super::{Defaults, Flags, Loss, Objective};
 use crate::checkpoint::{self, Start, State, Status};
 use crate::corpus::{Corpus, order};
 use crate::flags::{load_optimizer, load_policy};
+use crate::lora::{self, Plan};
 use crate::neftune::Noise;
 use crate::optimizer::{self, AdamW};
 use crate::refusal;
@@ -25,6 +26,8 @@ pub struct Run<'a> {
     pub out: &'a Path,
     /// the flags
     pub flags: &'a Flags,
+    /// the adapter that is trained, where it is not the policy itself
+    pub plan: Option<Plan>,
     /// the tool's own settings
     pub defaults: Defaults,
     /// the settled compute type
@@ -76,21 +79,29 @@ impl Run<'_> {
         let hyper = flags.optimization.hyper();
         let (policy, optimizer, state) = match &self.start {
             Start::Resume(state) => {
-                let policy = load_policy(self.out, self.precision)?;
+                let policy = match &self.plan {
+                    Some(plan) => plan.load(self.policy, Some(self.out), self.precision)?,
+                    None => load_policy(self.out, self.precision)?,
+                };
                 let optimizer = load_optimizer(&policy, self.out, hyper)?;
                 (policy, optimizer, state.clone())
             }
             _ => {
-                let policy = load_policy(self.policy, self.precision)?;
-                let goes_on = flags.keep_optimizer && self.policy.join(optimizer::FILE).exists();
-                let optimizer = match goes_on {
-                    true => load_optimizer(&policy, self.policy, hyper)?,
-                    false => AdamW::fresh(&policy, hyper),
+                let policy = match &self.plan {
+                    Some(plan) => plan.load(self.policy, None, self.precision)?,
+                    None => load_policy(self.policy, self.precision)?,
+                };
+                let moments = lora::trained(self.policy, self.plan.as_ref())
+                    .filter(|dir| flags.keep_optimizer && dir.join(optimizer::FILE).exists());
+                let optimizer = match moments {
+                    Some(dir) => load_optimizer(&policy, dir, hyper)?,
+                    None => AdamW::fresh(&policy, hyper),
                 };
                 (policy, optimizer, self.planned.clone())
             }
         };
-        let limits = flags.optimization.limits(&flags.compute, flags.router_bias_rate);
+        let router_bias_rate = if self.plan.is_some() { 0.0 } else { flags.router_bias_rate };
+        let limits = flags.optimization.limits(&flags.compute, router_bias_rate);
         Ok((Trainer::new(policy, optimizer, limits), state))
     }
 

@@ -96,10 +96,10 @@ impl Trainer {
         let (beta, weights) = (pull.beta, vec![pull.weight; tempered.len()]);
         let Trainer { policy, gradients, .. } = self;
         let mut toward = |teacher: divergence::Teacher, tape: Tape| {
-            policy.backward_through(packed, tape, gradients, |h, w, dh, dw| {
+            policy.backward_through(packed, tape, gradients, |h, w, dh, mut dw| {
                 if d.iter().any(|x| *x != 0.0) {
                     let (targets, t) = (&packed.target_tokens, inv_temperature);
-                    head::backward(h, w, targets, t, output, d, None, dh, dw);
+                    head::backward(h, w, targets, t, output, d, None, dh, dw.as_deref_mut());
                 }
                 divergence::backward(h, w, teacher, beta, &tempered, &weights, dh, dw)
             })
