@@ -65,7 +65,7 @@ pub fn of(row: &Row, answer: Option<String>) -> Result<Expected, RecordError> {
             return Err(row.error_in(
                 "family",
                 format!("the family {family:?} has no verifier"),
-                &format!("use one of {known}, or another task"),
+                format!("use one of {known}, or another task"),
             ));
         }
     })

@@ -207,6 +207,7 @@ fn what_fuzzing_found_stays_found() {
     let begun = std::time::Instant::now();
     // The thousandth root of a number at 1,536 bits.
     judge("1.-19^93^110.011c", "1!!", &Policy::default());
+    judge("9^82,9^082,9199^82,9^082,999", "1", &Policy { decimal_comma: true, ..Policy::default() });
     assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
