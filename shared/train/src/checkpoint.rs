@@ -208,6 +208,10 @@ pub fn publish_with(
     let writer = DirectoryWriter::create(out)?;
     let dir = writer.path();
     carry_files(from, dir)?;
+    // A classifier's config is not that of the policy whose network it began with.
+    if !trainer.policy.config.labels().is_empty() {
+        write_json(&dir.join("config.json"), &trainer.policy.config.raw)?;
+    }
     settle_config(&dir.join("config.json"))?;
     if with_optimizer {
         trainer.optimizer.save(&trainer.policy, dir)?;

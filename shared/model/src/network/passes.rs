@@ -23,7 +23,7 @@ pub struct Tape {
     stream: Vec<Buffer>,
     layers: Vec<Option<LayerTape>>,
     gathered: Buffer,
-    normed: Buffer,
+    pub(super) normed: Buffer,
     rstd: Buffer,
     /// tokens per expert of each layer with experts: (layer, counts)
     pub expert_load: Vec<(usize, Vec<u32>)>,
@@ -76,10 +76,7 @@ impl Policy {
 
     /// Log-probability (nats, at temperature `1/inv_temperature[i]`) of each target, and entropy where asked.
     pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> head::Output {
-        let mut attend = Attend::Packed(&batch.segments);
-        let x = self.hidden(&batch.tokens, &batch.positions, &mut attend);
-        let gathered = self.gather(&x, &batch.target_rows);
-        let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
+        let normed = self.normed_targets(batch);
         head::forward(&normed, self.weight(self.head()), &batch.target_tokens, inv_temperature, entropy)
     }
 
@@ -91,6 +88,14 @@ impl Policy {
         entropy: bool,
         recompute: Recompute,
     ) -> (head::Output, Tape) {
+        let tape = self.tape(batch, recompute);
+        let w = self.weight(self.head());
+        let output = head::forward(&tape.normed, w, &batch.target_tokens, inv_temperature, entropy);
+        (output, tape)
+    }
+
+    /// The forward pass up to the final norm at the target rows, with what the backward pass needs.
+    pub(super) fn tape(&self, batch: &Packed, recompute: Recompute) -> Tape {
         let mut attend = Attend::Packed(&batch.segments);
         let mut stream = vec![self.embed(&batch.tokens)];
         let mut layers = Vec::with_capacity(self.config.layers);
@@ -103,9 +108,15 @@ impl Policy {
         }
         let gathered = self.gather(&stream[self.config.layers], &batch.target_rows);
         let (normed, rstd) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
-        let w = self.weight(self.head());
-        let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, entropy);
-        (output, Tape { stream, layers, gathered, normed, rstd, expert_load })
+        Tape { stream, layers, gathered, normed, rstd, expert_load }
+    }
+
+    /// The final norm's output at the target rows: [targets, C].
+    pub(super) fn normed_targets(&self, batch: &Packed) -> Buffer {
+        let mut attend = Attend::Packed(&batch.segments);
+        let x = self.hidden(&batch.tokens, &batch.positions, &mut attend);
+        let gathered = self.gather(&x, &batch.target_rows);
+        self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps).0
     }
 
     /// Adds to `grads` the gradient of a loss given by d(loss)/d(logprob) and d(loss)/d(entropy) of each target.
@@ -119,12 +130,10 @@ impl Policy {
         dentropy: Option<&[f32]>,
         grads: &mut Gradients,
     ) {
-        let Tape { mut stream, mut layers, gathered, normed, rstd, .. } = tape;
-        let c = self.config.hidden_size;
         let head_index = self.head();
-        let mut dnormed = Buffer::new(normed.len());
+        let mut dnormed = Buffer::new(tape.normed.len());
         head::backward(
-            &normed,
+            &tape.normed,
             self.weight(head_index),
             &batch.target_tokens,
             inv_temperature,
@@ -134,10 +143,23 @@ impl Policy {
             &mut dnormed,
             &mut grads.values[head_index],
         );
+        self.backward_below_head(batch, tape, &dnormed, grads);
+    }
+
+    /// Adds the gradient of everything below the head, given d(loss)/d(the final norm's output) at the target rows.
+    pub(super) fn backward_below_head(
+        &self,
+        batch: &Packed,
+        tape: Tape,
+        dnormed: &[f32],
+        grads: &mut Gradients,
+    ) {
+        let Tape { mut stream, mut layers, gathered, rstd, .. } = tape;
+        let c = self.config.hidden_size;
         let norm = self.index.final_norm;
         let mut dgathered = Buffer::new(gathered.len());
         let dw = &mut grads.values[norm];
-        rmsnorm::backward(&dnormed, &gathered, self.vector(norm), &rstd, &mut dgathered, dw, false);
+        rmsnorm::backward(dnormed, &gathered, self.vector(norm), &rstd, &mut dgathered, dw, false);
         let mut dx = Buffer::zeros(batch.rows() * c);
         for (d, &r) in dgathered.chunks_exact(c).zip(&batch.target_rows) {
             super::layer::add(&mut dx[r as usize * c..(r as usize + 1) * c], d);
