@@ -10,6 +10,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 "$venv/bin/python" "$here/checkpoints.py"
+"$venv/bin/python" "$here/scores.py"
 "$venv/bin/python" "$here/loss.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"

@@ -5,6 +5,8 @@ mod distill;
 mod eval;
 mod grpo;
 mod init;
+mod judge;
+mod prefer;
 mod reject;
 mod reward;
 pub mod rollout;
