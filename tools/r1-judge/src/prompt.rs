@@ -151,7 +151,7 @@ impl PromptFile {
         }
         let template = self.environment.get_template("prompt")?;
         let text =
-            template.render(Value::from_iter(context)).map_err(|e| anyhow!("the prompt file: {e:#}"))?;
+            template.render(Value::from_pairs(context)).map_err(|e| anyhow!("the prompt file: {e:#}"))?;
         Ok(text.trim_end().to_owned())
     }
 }
