@@ -38,8 +38,8 @@ fn reward_model() -> &'static str {
             "--template",
             "chat",
         ];
-        let flags = [&[text(&policy).as_str()], &flags[..]].concat();
-        run("r1-prefer", &flags, &pairs("60", "train")).success();
+        let from = text(&policy);
+        run("r1-prefer", &[&[from.as_str()][..], &flags].concat(), &pairs("60", "train")).success();
         (dir, out)
     });
     path
@@ -66,7 +66,8 @@ fn a_score_depends_on_the_row_alone() {
         .collect();
     let score = |flags: &[&str], input: &str| {
         let both = [format!("helpful={rm}"), format!("harmless={rm}")];
-        run("r1-judge", &[&["--score", &both[0], "--score", &both[1], "-q"], flags].concat(), input).success()
+        let own = ["--score", &both[0], "--score", &both[1], "-q"];
+        run("r1-judge", &[&own[..], flags].concat(), input).success()
     };
     let whole = score(&[], &input);
     for flags in
@@ -303,19 +304,21 @@ fn misuse_is_told_in_one_line() {
     let rm = reward_model();
     let row = rollout("a", 0, "x");
     let score = format!("helpful={rm}");
-    for (flags, words) in [
-        (&[][..], &["--score", "--prompt"][..]),
+    let wrong = format!("helpful={}", qwen());
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&[], &["--score", "--prompt"]),
         (&["--score", "helpful"], &["NAME=DIR"]),
         (&["--score", "Helpful=x"], &["NAME=DIR"]),
         (&["--score", &score, "--score", &score], &["twice"]),
-        (&["--score", &format!("helpful={}", qwen())], &["not a reward model"]),
+        (&["--score", &wrong], &["not a reward model"]),
         (&["--score", &score, "--prompt", "correctness"], &["cannot be used"]),
         (&["--prompt", "correctness"], &["--judge DIR or --endpoint URL"]),
         (&["--judge", rm, "--prompt", "correctness"], &["classifier"]),
         (&["--judge", qwen(), "--prompt", "no-such"], &["no-such", "correctness, readability, comparison"]),
         (&["--endpoint", "https://x/v1", "--model", "m", "--prompt", "readability"], &["http://"]),
         (&["--endpoint", "http://127.0.0.1:9/v1", "--prompt", "readability"], &["--model"]),
-    ] {
+    ];
+    for (flags, words) in cases {
         let outcome = run("r1-judge", flags, &row);
         assert_eq!(outcome.code(), 2, "{flags:?}: {}", outcome.stderr);
         words.iter().for_each(|word| assert!(outcome.stderr.contains(word), "{flags:?}: {}", outcome.stderr));

@@ -37,24 +37,9 @@ fn it_learns_what_is_better_and_tells_on_held_out_pairs() {
         (dir.path().join("rm"), dir.path().join("metrics.jsonl"), dir.path().join("held.jsonl"));
     fs::write(&held, pairs("100", "test")).unwrap();
     let train = pairs("800", "train");
-    let arguments = [
-        &text(&policy),
-        "-o",
-        &text(&out),
-        "--lr",
-        "2e-3",
-        "--batch-size",
-        "20",
-        "--epochs",
-        "2",
-        "--center",
-        "0.01",
-        "--eval",
-        &text(&held),
-        "--metrics",
-        &text(&log),
-    ];
-    let arguments: Vec<&str> = arguments.to_vec();
+    let (policy, out_text, held, log_text) = (text(&policy), text(&out), text(&held), text(&log));
+    let mut arguments = vec![policy.as_str(), "-o", &out_text, "--eval", &held, "--metrics", &log_text];
+    arguments.extend(["--lr", "2e-3", "--batch-size", "20", "--epochs", "2", "--center", "0.01"]);
     let outcome = run("r1-prefer", &arguments, &train);
     assert!(outcome.stderr.contains("800 pairs, 0 labels"), "{}", outcome.stderr);
     outcome.success();
@@ -103,14 +88,15 @@ fn labels_and_pairs_taken_as_labels_are_the_same_thing() {
     let (policy, _) = policy(dir.path(), "qwen-tiny");
     let train = pairs("60", "train");
     let (a, b) = (dir.path().join("labels"), dir.path().join("pairs"));
+    let wrong = dir.path().join("wrong");
+    let (from, b_text, wrong_text) = (text(&policy), text(&b), text(&wrong));
     let flags = ["--lr", "1e-3", "--batch-size", "120", "--max-steps", "2", "-q", "--dtype", "f32"];
-    run("r1-prefer", &[&[text(&policy).as_str(), "-o", &text(&a)], &flags[..]].concat(), &labels(&train))
+    run("r1-prefer", &[&[text(&policy).as_str(), "-o", &text(&a)][..], &flags].concat(), &labels(&train))
         .success();
-    let with = [&[text(&policy).as_str(), "-o", &text(&b), "--pointwise"], &flags[..]].concat();
+    let with = [&[from.as_str(), "-o", &b_text, "--pointwise"][..], &flags].concat();
     run("r1-prefer", &with, &train).success();
     assert!(fs::read(a.join("model.safetensors")).unwrap() == fs::read(b.join("model.safetensors")).unwrap());
-    let wrong = dir.path().join("wrong");
-    let with = [&[text(&policy).as_str(), "-o", &text(&wrong), "--center", "0.1"], &flags[..]].concat();
+    let with = [&[from.as_str(), "-o", &wrong_text, "--center", "0.1"][..], &flags].concat();
     run("r1-prefer", &with, &labels(&train)).refused(2, &["--center has no effect on labels"]);
     assert!(!wrong.exists());
 }
@@ -157,14 +143,15 @@ fn what_is_no_preference_is_refused_in_one_line() {
     let good = "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n";
     let with =
         |row: &str| run("r1-prefer", &[&from, "-o", &out, "--max-steps", "1"], &format!("{good}{row}\n"));
-    for (row, words) in [
-        ("{\"prompt\":\"q\",\"chosen\":\"a\"}", &["stdin:2", "rejected"][..]),
+    let cases: [(&str, &[&str]); 6] = [
+        ("{\"prompt\":\"q\",\"chosen\":\"a\"}", &["stdin:2", "rejected"]),
         ("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}", &["stdin:2", "the same"]),
         ("{\"prompt\":\"q\",\"completion\":\"a\"}", &["stdin:2", "label"]),
         ("{\"prompt\":\"q\",\"completion\":\"a\",\"label\":\"maybe\"}", &["stdin:2", "unsafe"]),
         ("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"margin\":\"x\"}", &["stdin:2", "margin"]),
         ("{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"b\"}", &["stdin:2", "empty"]),
-    ] {
+    ];
+    for (row, words) in cases {
         with(row).refused(2, words);
         assert!(!Path::new(&out).exists(), "{row}");
     }

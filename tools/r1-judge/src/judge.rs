@@ -281,7 +281,6 @@ impl Bench<'_> {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn question(
         &mut self,
         row: &Row,
