@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared/train", &["r1-model", "r1-kernels", "r1-cli", "r1-records"]),
     // Cannot change weights: no r1-train.
     ("tools/r1-rollout", &["r1-cli", "r1-records", "r1-model", "r1-kernels"]),
+    ("tools/r1-judge", &["r1-cli", "r1-records", "r1-verify", "r1-model", "r1-kernels"]),
     // Need no model.
     ("tools/r1-tasks", &["r1-cli", "r1-records", "r1-verify"]),
     ("tools/r1-reward", &["r1-cli", "r1-records", "r1-verify", "r1-sandbox"]),

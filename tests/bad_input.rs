@@ -28,6 +28,13 @@ fn examples() -> &'static str {
     MADE.get_or_init(|| run("r1-tasks", &["--corpus", "--count", "6", "-q"], "").success())
 }
 
+fn preferences() -> &'static str {
+    static MADE: OnceLock<String> = OnceLock::new();
+    MADE.get_or_init(|| {
+        run("r1-tasks", &["--pairs", "--family", "general", "--count", "6", "-q"], "").success()
+    })
+}
+
 /// A tool, the flags it is given before `-o OUT`, and rows that it accepts.
 struct Use {
     tool: &'static str,
@@ -83,6 +90,12 @@ fn uses(policy: &str) -> Vec<Use> {
             "POLICY - --max-steps 1",
             examples(),
             vec![("/prompt", json!(1)), ("/completion", json!(2))],
+        ),
+        of(
+            "r1-prefer",
+            "POLICY - --max-steps 1",
+            preferences(),
+            vec![("/prompt", json!(1)), ("/chosen", json!(2)), ("/rejected", json!(null))],
         ),
         of(
             "r1-init",

@@ -10,6 +10,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 "$venv/bin/python" "$here/checkpoints.py"
+"$venv/bin/python" "$here/scores.py"
 PYTHONHASHSEED=0 "$venv/bin/python" "$here/lora.py"
 # verl would pull torch's other versions in: it stands in an environment of its own, on top of this one.
 verl=$here/../../target/oracle-verl

@@ -106,6 +106,32 @@ impl Packed {
     /// # Panics
     /// When a prompt is empty: its first completion token would have nothing to be predicted from.
     pub fn pack(sequences: &[Sequence]) -> Packed {
+        let inputs = |s: &Sequence| s.completion.len().saturating_sub(1);
+        let (mut batch, leaves) = Packed::forest(sequences, inputs);
+        for (s, leaf) in sequences.iter().zip(leaves) {
+            batch.add_targets(leaf, s.prompt.len(), s.completion);
+        }
+        batch
+    }
+
+    /// Packs sequences whole, to be scored by a classifier: as [`Packed::pack`], but every token is an input, nothing is
+    /// predicted, and the one target row of each sequence is its last token that is not `pad` (transformers' convention; its
+    /// first token where all are).
+    ///
+    /// # Panics
+    /// When a prompt is empty.
+    pub fn scored(sequences: &[Sequence], pad: Option<u32>) -> Packed {
+        let (mut batch, leaves) = Packed::forest(sequences, |s| s.completion.len());
+        for (s, leaf) in sequences.iter().zip(leaves) {
+            let tokens = s.prompt.iter().chain(s.completion).enumerate();
+            let last = tokens.filter(|(_, token)| Some(**token) != pad).last().map_or(0, |(i, _)| i);
+            batch.target_rows.push(batch.segments[leaf].path[last]);
+        }
+        batch
+    }
+
+    /// Rows of all sequences, each with as many tokens of its completion as `inputs` says; the segment where each ends.
+    fn forest(sequences: &[Sequence], inputs: impl Fn(&Sequence) -> usize) -> (Packed, Vec<usize>) {
         let mut batch = Packed::default();
         let mut uses: HashMap<&[u32], usize> = HashMap::new();
         for s in sequences {
@@ -116,9 +142,10 @@ impl Packed {
         let header = header_length(&distinct);
         let root = (header > 0).then(|| batch.push(None, &sequences[0].prompt[..header]));
         let mut prompts: HashMap<&[u32], usize> = HashMap::new();
+        let mut leaves = Vec::with_capacity(sequences.len());
         for s in sequences {
-            let inputs = &s.completion[..s.completion.len().saturating_sub(1)];
-            let leaf = if uses[s.prompt] == 1 {
+            let inputs = &s.completion[..inputs(s)];
+            leaves.push(if uses[s.prompt] == 1 {
                 let own: Vec<u32> = s.prompt[header..].iter().chain(inputs).copied().collect();
                 batch.push(root, &own)
             } else {
@@ -131,10 +158,9 @@ impl Packed {
                     }
                 };
                 if inputs.is_empty() { parent } else { batch.push(Some(parent), inputs) }
-            };
-            batch.add_targets(leaf, s.prompt.len(), s.completion);
+            });
         }
-        batch
+        (batch, leaves)
     }
 }
 
@@ -156,6 +182,25 @@ mod tests {
         assert_eq!(packed.target_tokens, [10, 11, 12, 20, 30, 31]);
         assert_eq!(packed.target_rows, [5, 6, 7, 5, 9, 10]);
         assert_eq!(packed.segments[3].path, [0, 1, 2, 3, 4, 8, 9, 10]);
+    }
+
+    #[test]
+    fn sequences_are_scored_at_their_last_token_that_is_no_padding() {
+        let a = [1, 2, 3];
+        let packed = Packed::scored(
+            &[
+                Sequence { prompt: &a, completion: &[10, 11, 0, 0] },
+                Sequence { prompt: &a, completion: &[20] },
+                Sequence { prompt: &a, completion: &[] },
+                Sequence { prompt: &[0], completion: &[0, 0] },
+            ],
+            Some(0),
+        );
+        assert_eq!(packed.tokens, [1, 2, 3, 10, 11, 0, 0, 20, 0, 0, 0]);
+        assert_eq!(packed.target_rows, [4, 7, 2, 8]);
+        assert!(packed.target_tokens.is_empty());
+        let whole = Packed::scored(&[Sequence { prompt: &a, completion: &[10, 0] }], None);
+        assert_eq!(whole.target_rows, [4]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, read_json};
+use crate::config::{Config, Head, read_json};
 use crate::parameters::ParameterSpec;
 pub use write::{SaveDtype, save_one_by_one, save_tensors};
 
@@ -200,7 +200,8 @@ impl Tensors {
     /// Checks, from the headers alone, that the directory holds exactly the tensors of a config, in the right shapes.
     ///
     /// Allowed beside them: FP8 scales, `rotary_emb.inv_freq` buffers of old checkpoints, multi-token-prediction
-    /// layers (`model.layers.N` with N at or above the number of layers), and `lm_head.weight` where it is tied.
+    /// layers (`model.layers.N` with N at or above the number of layers), and `lm_head.weight` where it is tied or
+    /// a classifier stands in its place.
     pub fn check(&self, specification: &[ParameterSpec], config: &Config) -> Result<()> {
         for wanted in specification {
             match self.entries.get(&wanted.name) {
@@ -237,7 +238,7 @@ fn may_be_extra(name: &str, wanted: &std::collections::HashSet<&str>, config: &C
     };
     name.ends_with(".rotary_emb.inv_freq")
         || name.strip_suffix("_scale_inv").is_some_and(|weight| wanted.contains(weight))
-        || (config.tie_word_embeddings && name == "lm_head.weight")
+        || ((config.tie_word_embeddings || config.head != Head::Vocabulary) && name == "lm_head.weight")
         || beyond_last_layer().unwrap_or(false)
 }
 

@@ -5,6 +5,7 @@
 mod fields;
 mod read;
 mod rope;
+mod score;
 
 use std::path::Path;
 
@@ -15,16 +16,28 @@ use r1_kernels::rope::Pairing;
 /// The families whose forward pass this crate knows, by `architectures[0]` of config.json.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
-    /// `LlamaForCausalLM`
+    /// `LlamaForCausalLM`, `LlamaForSequenceClassification`
     Llama,
-    /// `Qwen2ForCausalLM`
+    /// `Qwen2ForCausalLM`, `Qwen2ForSequenceClassification`
     Qwen2,
-    /// `Qwen3ForCausalLM`
+    /// `Qwen3ForCausalLM`, `Qwen3ForSequenceClassification`
     Qwen3,
-    /// `Qwen3MoeForCausalLM`
+    /// `Qwen3MoeForCausalLM`, `Qwen3MoeForSequenceClassification`
     Qwen3Moe,
-    /// `DeepseekV3ForCausalLM`
+    /// `DeepseekV3ForCausalLM`, `DeepseekV3ForSequenceClassification`
     DeepseekV3,
+}
+
+/// What stands on top of the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// `…ForCausalLM`: logits over the vocabulary
+    Vocabulary,
+    /// `…ForSequenceClassification`: `score.weight`, one number a label, read at the last token
+    Score {
+        /// names of the labels (`id2label`), at least one
+        labels: Vec<String>,
+    },
 }
 
 /// How a layer's attention is built.
@@ -101,6 +114,8 @@ pub struct Rope {
 pub struct Config {
     /// which family
     pub architecture: Architecture,
+    /// what stands on top
+    pub head: Head,
     /// V
     pub vocab_size: usize,
     /// C
@@ -131,6 +146,8 @@ pub struct Config {
     pub eos_token_ids: Vec<u32>,
     /// token that starts a sequence, where there is one
     pub bos_token_id: Option<u32>,
+    /// token that fills up batches elsewhere: a score is read at the last token that is not this one
+    pub pad_token_id: Option<u32>,
     /// the file as it came: written back unchanged
     pub raw: serde_json::Value,
 }

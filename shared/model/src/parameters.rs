@@ -4,7 +4,7 @@
 //! are kept stacked in one [`Parameter`], so that one product computes both; its [`Piece`]s say which rows carry which
 //! name on disk.
 
-use crate::config::{Attention, Config};
+use crate::config::{Attention, Config, Head};
 
 /// What a parameter is: decides its initialization and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +133,12 @@ pub(crate) struct Index {
     pub embedding: usize,
     pub layers: Vec<LayerIndex>,
     pub final_norm: usize,
-    /// `None` when tied to the embedding
+    /// the vocabulary's (`None` when tied to the embedding), or the classifier's
     pub head: Option<usize>,
 }
+
+/// Name of a classifier's head on disk.
+pub(crate) const SCORE: &str = "score.weight";
 
 /// Collects parameters in order.
 struct Collector {
@@ -281,12 +284,16 @@ pub(crate) fn layout(c: &Config) -> (Vec<Parameter>, Index) {
         })
         .collect();
     let final_norm = list.one(Kind::Norm, "model.norm.weight".into(), &[c.hidden_size]);
-    let head =
-        (!c.tie_word_embeddings).then(|| list.matrix("lm_head.weight".into(), c.vocab_size, c.hidden_size));
+    let head = match &c.head {
+        Head::Vocabulary if c.tie_word_embeddings => None,
+        Head::Vocabulary => Some(list.matrix("lm_head.weight".into(), c.vocab_size, c.hidden_size)),
+        Head::Score { labels } => Some(list.matrix(SCORE.into(), labels.len(), c.hidden_size)),
+    };
     (list.parameters, Index { embedding, layers, final_norm, head })
 }
 
-/// Every tensor a checkpoint of this config holds, in canonical order; no `lm_head.weight` when tied.
+/// Every tensor a checkpoint of this config holds, in canonical order; no `lm_head.weight` when tied or
+/// under a classifier's head.
 pub fn specification(c: &Config) -> Vec<ParameterSpec> {
     let (parameters, _) = layout(c);
     parameters

@@ -58,7 +58,8 @@ impl Row {
     }
 
     /// The row as a preference: `prompt` with `chosen` and `rejected`, strings or lists with one assistant turn; or `chosen`
-    /// and `rejected` as whole conversations that share all but their last turn.
+    /// and `rejected` as whole conversations that share all but their last turn, or as whole texts, whose common beginning is
+    /// then the prompt (TRL's implicit prompt).
     pub fn preference(&self) -> Result<Preference, RecordError> {
         for name in ["chosen", "rejected"] {
             if !self.has(name) {
@@ -67,8 +68,17 @@ impl Row {
         }
         let listed = |name: &str| self.raw(name).is_some_and(|raw| raw.starts_with('['));
         if !listed("chosen") && !listed("rejected") {
-            let (chosen, rejected) = (self.require("chosen")?, self.require("rejected")?);
-            return Ok(Preference { prompt: self.prompt()?, chosen, rejected });
+            let (chosen, rejected): (String, String) = (self.require("chosen")?, self.require("rejected")?);
+            if self.prompt_column().is_some() {
+                return Ok(Preference { prompt: self.prompt()?, chosen, rejected });
+            }
+            let at = common_beginning(&chosen, &rejected);
+            if at == 0 {
+                return Err(self.error("no prompt", "give `prompt`, or texts that begin with it"));
+            }
+            let (prompt, chosen) = chosen.split_at(at);
+            let (prompt, chosen) = (Prompt::Text(prompt.to_owned()), chosen.to_owned());
+            return Ok(Preference { prompt, chosen, rejected: rejected[at..].to_owned() });
         }
         let (before, chosen) = self.last_turn("chosen")?;
         let (also_before, rejected) = self.last_turn("rejected")?;
@@ -117,6 +127,13 @@ impl Row {
     }
 }
 
+/// Where two texts part, in bytes; a blank before that belongs to what follows it, as in TRL's `extract_prompt`.
+fn common_beginning(a: &str, b: &str) -> usize {
+    let same = a.char_indices().zip(b.chars()).take_while(|((_, x), y)| x == y);
+    let at = same.map(|((i, x), _)| i + x.len_utf8()).last().unwrap_or(0);
+    if a[..at].ends_with(' ') { at - 1 } else { at }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +171,16 @@ mod tests {
         ] {
             assert!(row(bad).example().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_prompt_may_be_the_common_beginning_of_two_texts() {
+        let of = |a: &str, b: &str| row(&format!(r#"{{"chosen":"{a}","rejected":"{b}"}}"#)).preference();
+        let pair = of("The sky is blue.", "The sky is green.").unwrap();
+        assert_eq!((pair.prompt.question(), pair.chosen.as_str()), ("The sky is", " blue."));
+        let pair = of("天空是蓝的", "天空是绿的").unwrap();
+        assert_eq!((pair.prompt.question(), pair.rejected.as_str()), ("天空是", "绿的"));
+        assert!(of("blue", "green").is_err());
     }
 
     #[test]

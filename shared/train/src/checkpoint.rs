@@ -256,6 +256,10 @@ pub fn publish_with(
     let adapted = trainer.policy.adapter().is_some();
     if !adapted {
         carry_files(from, dir)?;
+        // A classifier's config is not that of the policy whose network it began with.
+        if !trainer.policy.config.labels().is_empty() {
+            write_json(&dir.join("config.json"), &trainer.policy.config.raw)?;
+        }
         settle_config(&dir.join("config.json"))?;
     }
     if let Some(reference) = reference {

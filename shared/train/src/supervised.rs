@@ -31,16 +31,16 @@ use crate::schedule::Shape;
 /// What r1-sft and r1-distill are asked in the same words.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Flags {
-    /// Passes over the examples [default: 2 (the paper: 2-3), or as many as --max-steps takes]
+    /// Passes over the examples [default: the paper's, 1 for r1-prefer, else 2 (of 2-3); or as many as --max-steps takes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Most updates
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_steps: Option<u64>,
-    /// Examples of one update [default: the paper's, 128 for r1-sft and 64 for r1-distill]
+    /// Examples of one update [default: the paper's, 128 for r1-sft, 64 for r1-distill, 256 for r1-prefer]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
-    /// Highest learning rate [default: the paper's, 5e-5 for r1-sft and 1e-4 for r1-distill]
+    /// Highest learning rate [default: the paper's, 5e-5 for r1-sft, 1e-4 for r1-distill, 6e-6 for r1-prefer]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub lr: Option<f64>,
     /// How the learning rate falls
@@ -107,11 +107,13 @@ pub struct Defaults {
 const EPOCHS: u32 = 2;
 
 impl Flags {
-    fn batch_size(&self, defaults: Defaults) -> usize {
+    /// Examples of one update.
+    pub fn batch_size(&self, defaults: Defaults) -> usize {
         self.batch_size.unwrap_or(defaults.batch_size)
     }
 
-    fn lr(&self, defaults: Defaults) -> f64 {
+    /// Highest learning rate.
+    pub fn lr(&self, defaults: Defaults) -> f64 {
         self.lr.unwrap_or(defaults.lr)
     }
 
@@ -147,7 +149,7 @@ impl Flags {
     }
 
     /// Updates of the whole run over `examples`.
-    fn total(&self, examples: usize, batch_size: usize) -> u64 {
+    pub fn total(&self, examples: usize, batch_size: usize) -> u64 {
         let epoch = examples.div_ceil(batch_size) as u64;
         let by_epochs = match (self.epochs, self.max_steps) {
             (Some(n), _) => epoch * u64::from(n),

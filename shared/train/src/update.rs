@@ -5,6 +5,7 @@
 //! same bits on every machine and thread count.
 
 mod pull;
+mod scored;
 
 use r1_kernels::norm;
 use r1_model::Policy;
@@ -17,6 +18,8 @@ use crate::neftune::Noise;
 use crate::optimizer::{AdamW, clip_factor, global_norm};
 use crate::refusal::Refused;
 use crate::router::Load;
+
+pub use scored::Unit;
 
 /// Activations of one micro-batch above this are computed twice instead of kept.
 pub(crate) const ACTIVATION_BYTES: usize = 2 << 30;
@@ -242,6 +245,11 @@ impl Trainer {
     /// # Errors
     /// A gradient that is not finite: the policy is as it was before.
     pub fn apply(&mut self, rows: &[Row], lr: f64) -> Result<Applied, Refused> {
+        self.step(lr).map_err(|parameter| self.trace(rows, parameter))
+    }
+
+    /// Clips, steps and clears; or changes nothing and gives the parameter whose gradient is not finite.
+    fn step(&mut self, lr: f64) -> Result<Applied, usize> {
         let hyper = *self.optimizer.hyper();
         for (parameter, gradient) in self.policy.parameters().iter().zip(&mut self.gradients.values) {
             if hyper.freezes(parameter) {
@@ -250,7 +258,7 @@ impl Trainer {
         }
         let (grad_norm, spoiled) = global_norm(&self.policy, &self.gradients);
         if let Some(parameter) = spoiled {
-            return Err(self.trace(rows, parameter));
+            return Err(parameter);
         }
         let expert_imbalance = self.load.imbalance();
         self.load.update_biases(&mut self.policy, self.limits.router_bias_rate);

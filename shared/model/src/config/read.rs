@@ -6,15 +6,16 @@ use r1_kernels::rope::Pairing;
 use serde_json::{Value, json};
 
 use super::fields::{Fields, shown};
-use super::{Architecture, Attention, Config, Moe, rope};
+use super::{Architecture, Attention, Config, Head, Moe, rope, score};
 
-const SUPPORTED: &str =
-    "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, DeepseekV3ForCausalLM";
+const SUPPORTED: &str = "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, DeepseekV3ForCausalLM, or \
+                         one of them …ForSequenceClassification";
 
 /// Reads and checks a whole config.
 pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
     let top = Fields::of(&raw, "")?;
-    let architecture = architecture(top)?;
+    let (architecture, classifies) = architecture(top)?;
+    let head = if classifies { Head::Score { labels: score::labels(top)? } } else { Head::Vocabulary };
     let hidden_size = top.size("hidden_size")?;
     let heads = top.size("num_attention_heads")?;
     let layers = top.size("num_hidden_layers")?;
@@ -48,6 +49,7 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
 
     let mut config = Config {
         architecture,
+        head,
         vocab_size,
         hidden_size,
         intermediate_size: top.size("intermediate_size")?,
@@ -63,6 +65,7 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
         initializer_range: top.number("initializer_range")?.unwrap_or(0.02),
         eos_token_ids,
         bos_token_id,
+        pad_token_id: score::pad(top)?,
         raw: Value::Null,
     };
     if config.rms_norm_eps < 0.0 || config.initializer_range < 0.0 {
@@ -75,16 +78,27 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
     Ok(config)
 }
 
-fn architecture(top: Fields) -> Result<Architecture> {
+/// The family, and whether it stands under a classifier's head.
+fn architecture(top: Fields) -> Result<(Architecture, bool)> {
     let Some(list) = top.list("architectures")? else {
         bail!("{}: the field is missing (supported: {SUPPORTED})", top.name("architectures"));
     };
-    match list.iter().map(|v| v.as_str().unwrap_or_default()).collect::<Vec<_>>().as_slice() {
-        ["LlamaForCausalLM"] => Ok(Architecture::Llama),
-        ["Qwen2ForCausalLM"] => Ok(Architecture::Qwen2),
-        ["Qwen3ForCausalLM"] => Ok(Architecture::Qwen3),
-        ["Qwen3MoeForCausalLM"] => Ok(Architecture::Qwen3Moe),
-        ["DeepseekV3ForCausalLM"] => Ok(Architecture::DeepseekV3),
+    let name = match list.as_slice() {
+        [one] => one.as_str().unwrap_or_default(),
+        _ => "",
+    };
+    let family = |name: &str| match name {
+        "Llama" => Some(Architecture::Llama),
+        "Qwen2" => Some(Architecture::Qwen2),
+        "Qwen3" => Some(Architecture::Qwen3),
+        "Qwen3Moe" => Some(Architecture::Qwen3Moe),
+        "DeepseekV3" => Some(Architecture::DeepseekV3),
+        _ => None,
+    };
+    let of = |ending: &str| name.strip_suffix(ending).and_then(family);
+    match (of(score::GENERATES), of(score::CLASSIFIES)) {
+        (Some(family), _) => Ok((family, false)),
+        (_, Some(family)) => Ok((family, true)),
         _ => bail!(
             "architectures: {} is not supported, only one of {SUPPORTED}",
             shown(&Value::from(list.clone()))

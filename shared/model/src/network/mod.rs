@@ -9,6 +9,7 @@ mod buffer;
 mod feed_forward;
 mod layer;
 mod passes;
+mod score;
 mod store;
 
 use std::ops::Range;

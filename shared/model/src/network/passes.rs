@@ -24,7 +24,7 @@ pub struct Tape {
     stream: Vec<Buffer>,
     layers: Vec<Option<LayerTape>>,
     gathered: Buffer,
-    normed: Buffer,
+    pub(super) normed: Buffer,
     rstd: Buffer,
     /// tokens per expert of each layer with experts: (layer, counts)
     pub expert_load: Vec<(usize, Vec<u32>)>,
@@ -76,7 +76,7 @@ impl Policy {
     }
 
     /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
-    fn before_head(&self, batch: &Packed) -> Buffer {
+    pub(super) fn before_head(&self, batch: &Packed) -> Buffer {
         let mut attend = Attend::Packed(&batch.segments);
         let x = self.hidden(&batch.tokens, &batch.positions, &mut attend);
         let gathered = self.gather(&x, &batch.target_rows);
@@ -115,6 +115,14 @@ impl Policy {
         entropy: bool,
         recompute: Recompute,
     ) -> (head::Output, Tape) {
+        let tape = self.tape(batch, recompute);
+        let w = self.weight(self.head());
+        let output = head::forward(&tape.normed, w, &batch.target_tokens, inv_temperature, entropy);
+        (output, tape)
+    }
+
+    /// The forward pass up to the final norm at the target rows, with what the backward pass needs.
+    pub(super) fn tape(&self, batch: &Packed, recompute: Recompute) -> Tape {
         let mut attend = Attend::Packed(&batch.segments);
         let mut embedded = self.embed(&batch.tokens);
         embedded.iter_mut().zip(&batch.noise).for_each(|(x, noise)| *x += noise);
@@ -129,9 +137,7 @@ impl Policy {
         }
         let gathered = self.gather(&stream[self.config.layers], &batch.target_rows);
         let (normed, rstd) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
-        let w = self.weight(self.head());
-        let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, entropy);
-        (output, Tape { stream, layers, gathered, normed, rstd, expert_load })
+        Tape { stream, layers, gathered, normed, rstd, expert_load }
     }
 
     /// Adds to `grads` the gradient of a loss given by d(loss)/d(logprob) and d(loss)/d(entropy) of each target.

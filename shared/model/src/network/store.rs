@@ -8,7 +8,7 @@ use r1_kernels::{Precision, linear, rope, supports};
 
 use super::Policy;
 use crate::checkpoint::{self, SaveDtype, Tensors};
-use crate::config::Config;
+use crate::config::{Config, Head};
 use crate::parameters::{self, Kind, Parameter};
 use crate::random::{Stream, hash};
 
@@ -84,6 +84,14 @@ impl Policy {
     /// truncated file, non-finite value, or a precision this machine lacks.
     pub fn load(dir: &Path, options: LoadOptions) -> Result<Policy> {
         let config = Config::load(dir)?;
+        if config.head != Head::Vocabulary {
+            bail!("{}: a classifier scores text and cannot continue it", dir.join("config.json").display());
+        }
+        Policy::read(dir, config, options)
+    }
+
+    /// Reads the weights of a checked config.
+    pub(super) fn read(dir: &Path, config: Config, options: LoadOptions) -> Result<Policy> {
         let tensors = Tensors::open(dir)?;
         tensors.check(&parameters::specification(&config), &config)?;
         Policy::assemble(config, options, |parameter| {
@@ -116,7 +124,7 @@ impl Policy {
         })
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         config: Config,
         options: LoadOptions,
         mut value_of: impl FnMut(&Parameter) -> Result<Vec<f32>>,
@@ -128,8 +136,10 @@ impl Policy {
             let value = value_of(parameter)?;
             let is_head = i == index.head.unwrap_or(index.embedding);
             packed.push((parameter.kind == Kind::Matrix || is_head).then(|| {
-                // The router decides in f32: a rounded score can flip which expert a token takes.
-                let precision = if parameter.is_router() { Precision::F32 } else { precision };
+                // The router decides in f32: a rounded score can flip which expert a token takes. A classifier's head is one
+                // row a sequence: f32 costs nothing there.
+                let exact = parameter.is_router() || parameter.pieces[0].name == parameters::SCORE;
+                let precision = if exact { Precision::F32 } else { precision };
                 linear::Weight::pack(
                     &value,
                     parameter.rows(),
