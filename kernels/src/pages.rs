@@ -121,7 +121,10 @@ mod tests {
             assert_eq!(block, [0; 10]);
         }
         #[cfg(target_os = "linux")]
-        assert_eq!(vec![0f32; LARGE].as_ptr().align_offset(HUGE), 0);
+        {
+            let large = vec![0f32; LARGE];
+            assert_eq!(large.as_ptr().align_offset(HUGE), 0);
+        }
     }
 
     #[test]

@@ -158,4 +158,8 @@ fn what_is_no_preference_is_refused_in_one_line() {
     run("r1-prefer", &["no/such/policy", "-o", &out], good).refused(2, &["no/such/policy"]);
     run("r1-prefer", &[&from, "-o", &from], good).refused(2, &["is the policy that it would start from"]);
     run("r1-prefer", &[&from, "-o", &out, "--max-length", "1"], good).refused(2, &["--max-length"]);
+    for flag in [&["--neftune", "5"][..], &["--keep-optimizer"], &["--plan"], &["--selftest"]] {
+        let words: Vec<&str> = [&from, "-o", &out].into_iter().chain(flag.iter().copied()).collect();
+        run("r1-prefer", &words, good).refused(2, &[flag[0], "reward model"]);
+    }
 }

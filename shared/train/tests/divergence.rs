@@ -75,7 +75,7 @@ fn divergences_are_those_of_trl() {
     }
 }
 
-const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, freeze_router: false };
 /// d(loss)/d(logprob) and d(loss)/d(divergence) of every token.
 const TEXT: f32 = -0.2;
 const PULL: f32 = 0.7;

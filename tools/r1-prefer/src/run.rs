@@ -4,7 +4,7 @@ use anyhow::Result;
 use r1_model::checkpoint::sha256_of_weights;
 use r1_train::checkpoint::{self, Start, State};
 use r1_train::examples::Words;
-use r1_train::supervised::Defaults;
+use r1_train::supervised::{Defaults, Flags};
 use serde_json::Map;
 use std::time::Instant;
 
@@ -14,6 +14,22 @@ use crate::train::Run;
 
 /// The paper's reward models: batches of 256, 6e-6.
 const PAPER: Defaults = Defaults { batch_size: 256, lr: 6e-6 };
+
+/// The trainers share their flags; a few are about text, which a reward model does not continue.
+fn refuse_what_has_no_use(flags: &Flags) -> Result<()> {
+    let given = [
+        ("--neftune", flags.neftune.is_some()),
+        ("--keep-optimizer", flags.keep_optimizer),
+        ("--plan", flags.before.plan),
+        ("--selftest", flags.before.selftest),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            Err(r1_cli::misuse(format!("{flag} is of no use to a reward model"), "leave it away"))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Runs the tool.
 pub fn run(mut args: Args) -> Result<()> {
@@ -27,6 +43,7 @@ pub fn run(mut args: Args) -> Result<()> {
         flags.epochs = Some(1);
     }
     let flags = &*flags;
+    refuse_what_has_no_use(flags)?;
     let precision = flags.compute.begin()?;
     let read = preferences::read(&args.input, args.pointwise)?;
 

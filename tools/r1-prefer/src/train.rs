@@ -132,7 +132,9 @@ impl Run<'_> {
             min_ratio: flags.min_lr_ratio,
         };
         let (mut trainer, mut state) = self.load()?;
-        let mut metrics = flags.metrics.resume(state.step)?;
+        let mut metrics = flags.metrics.resume(&state.tool, state.step)?;
+        metrics = metrics.and(flags.tensorboard.resume(&state.tool, state.step)?);
+        let tool = state.tool.clone();
         r1_cli::signals::watch();
         let mut measured = None;
         let mut evaluate = |trainer: &Trainer, step: u64, metrics: &mut r1_cli::Metrics| -> Result<()> {
@@ -140,6 +142,7 @@ impl Run<'_> {
             let now = held_out(trainer, preferences)?;
             r1_cli::note(&format!("after {step} steps: {}", now.text()));
             let mut line = Map::new();
+            line.insert("tool".into(), tool.as_str().into());
             line.insert("step".into(), step.into());
             now.metrics(&mut line);
             measured = Some(now);
@@ -166,6 +169,7 @@ impl Run<'_> {
             state.cursor = state.step;
             let tokens = line["tokens"].as_u64().unwrap_or(0);
             state.tokens += tokens;
+            line.insert("tool".into(), state.tool.as_str().into());
             line.insert("step".into(), state.step.into());
             line.insert("epoch".into(), (state.step as f64 / per_epoch as f64).into());
             line.insert("num_tokens".into(), state.tokens.into());

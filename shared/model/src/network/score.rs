@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use r1_kernels::{Precision, linear};
 
-use super::buffer::Buffer;
 use super::{Gradients, LoadOptions, Policy, Recompute, Tape};
 use crate::batch::Packed;
 use crate::checkpoint::Tensors;

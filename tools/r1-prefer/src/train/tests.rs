@@ -8,7 +8,10 @@ use r1_train::update::Limits;
 fn trainer(micro_tokens: usize) -> Trainer {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/scores/llama");
     let policy = Policy::load_scorer(&dir, LoadOptions::trainable(Some(Precision::F32))).unwrap();
-    let optimizer = AdamW::fresh(&policy, Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 });
+    let optimizer = AdamW::fresh(
+        &policy,
+        Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, freeze_router: false },
+    );
     Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 })
 }
 
