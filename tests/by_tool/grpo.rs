@@ -575,7 +575,7 @@ fn the_reference_comes_from_a_directory_and_is_renewed() {
     let flags = [&["-", "-o"][..], &["rolling", "--lr", "1e-3"], &kl].concat();
     let next = |from: &str, out: &str| {
         let mut all = vec![from];
-        all.extend(flags.iter().map(|flag| if *flag == "rolling" { out } else { flag }));
+        all.extend(flags.iter().map(|flag| if *flag == "rolling" { out } else { *flag }));
         all.extend(["--reference", &round.policy, "--reference-every", "6", "--checkpoint-every", "1"]);
         run("r1-grpo", &all, &round.rows.replace("\"prompt\":", "\"next\":1,\"prompt\":"))
     };
@@ -648,7 +648,8 @@ fn several_tools_share_a_file_of_metrics() {
     fs::write(&log, "{\"tool\":\"r1-sft\",\"step\":90,\"loss\":1.5}\n{\"tool\":\"r1-grpo\",\"step\":7}\n")
         .unwrap();
     let flags = ["--batches", "2", "-q", "--metrics", log.as_str(), "--tensorboard"];
-    round.update("one", &[&flags[..], &[&round.path("board")]].concat()).success();
+    let board = round.path("board");
+    round.update("one", &[&flags[..], &[board.as_str()]].concat()).success();
     let lines: Vec<Value> = metrics(Path::new(&log)).iter().map(|l| json!([l["tool"], l["step"]])).collect();
     assert_eq!(lines, [json!(["r1-sft", 90]), json!(["r1-grpo", 1]), json!(["r1-grpo", 2])]);
     let lags: Vec<Value> = metrics(Path::new(&log))[1..].iter().map(|l| l["policy_lag"].clone()).collect();
