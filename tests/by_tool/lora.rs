@@ -286,7 +286,7 @@ fn what_does_not_fit_is_named() {
     run("r1-init", &["--from-hf", &twin, "--merge", &adapted.adapter, "-o", &adapted.path("none")], "")
         .refused(2, &["trained over another policy"]);
     run("r1-init", &["--preset", "r1-tiny", "--merge", &adapted.adapter, "-o", &adapted.path("none")], "")
-        .refused(2, &["--from-hf"]);
+        .refused(2, &["--merge"]);
     // Damage.
     let weights = Path::new(&adapted.adapter).join("adapter_model.safetensors");
     let bytes = fs::read(&weights).unwrap();

@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, value_name = "DIR", group = "source")]
     from_hf: Option<PathBuf>,
     /// Add this adapter (LoRA, in PEFT's format) to the weights of --from-hf; f32 unless --dtype says otherwise
-    #[arg(long, value_name = "DIR", requires = "from_hf")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "from_gguf", "describe"])]
     merge: Option<PathBuf>,
     /// Print what a policy directory holds and how much memory it takes, as JSON
     #[arg(long, value_name = "DIR", group = "source", conflicts_with_all = ["output", "dtype"])]
