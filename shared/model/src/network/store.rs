@@ -103,7 +103,8 @@ impl Policy {
             Ok(Stacked(views.collect::<Result<_>>()?))
         })?;
         let beside = tensors.prediction_layers(&policy.config);
-        policy.beside = (options.purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
+        policy.beside =
+            (options.purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
         Ok(policy)
     }
 
