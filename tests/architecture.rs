@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared/sandbox", &[]),
     // Statistics of judged rows: no files, no model.
     ("shared/measure", &["r1-records", "r1-verify"]),
-    ("shared/model", &["r1-kernels"]),
+    // A template renders the prompt of a record.
+    ("shared/model", &["r1-kernels", "r1-records"]),
     ("shared/train", &["r1-model", "r1-kernels", "r1-cli", "r1-records"]),
     // Cannot change weights: no r1-train.
     ("tools/r1-rollout", &["r1-cli", "r1-records", "r1-model", "r1-kernels"]),

@@ -31,7 +31,8 @@ torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 
 LENGTHS = (5, 11, 18)
-GREEDY = 24
+CLEAR = 24  # greedy tokens that must be clear of ties, or the seed is refused
+GREEDY = 64  # greedy tokens at most; beyond the first CLEAR the list ends before a near-tie
 TEMPERATURE = 0.7
 LOGIT_MARGIN = 1e-3  # between the two best logits of every greedy step
 ROUTE_MARGIN = 2e-4  # between the last expert (or group) taken and the first one left
@@ -65,6 +66,26 @@ CASES = {
               num_key_value_heads=2, head_dim=12, rms_norm_eps=1e-6, tie_word_embeddings=False, num_experts=8,
               num_experts_per_tok=3, moe_intermediate_size=20, norm_topk_prob=True, decoder_sparse_step=1,
               rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), {}),
+    # one key head for all, a head size of its own, and a window that none of the sequences reaches
+    "mistral": ("MistralConfig", dict(hidden_size=36, intermediate_size=64, num_hidden_layers=2, num_attention_heads=3,
+              num_key_value_heads=1, head_dim=14, rms_norm_eps=1e-5, tie_word_embeddings=False, sliding_window=126,
+              rope_parameters=dict(rope_type="default", rope_theta=10000.0)), {}),
+    # as DeepSeek-V2-Lite has it: no query rank, softmax scores, the best of all experts, YaRN with equal mscales (which
+    # leave cos and sin alone and scale the scores)
+    "deepseek-v2": ("DeepseekV2Config", dict(hidden_size=36, intermediate_size=44, moe_intermediate_size=12,
+              num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=None, kv_lora_rank=16,
+              qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, n_routed_experts=8, num_experts_per_tok=3,
+              n_shared_experts=2, first_k_dense_replace=1, norm_topk_prob=False, topk_method="greedy",
+              routed_scaling_factor=1.0, rms_norm_eps=1e-5, max_position_embeddings=1024,
+              rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, beta_fast=4.0, beta_slow=1.0,
+                                   mscale=0.707, mscale_all_dim=0.707, original_max_position_embeddings=256)), {}),
+    # as DeepSeek-V2 has it: a query rank, groups scored by their best expert, a factor on the weights
+    "deepseek-v2-groups": ("DeepseekV2Config", dict(hidden_size=36, intermediate_size=44, moe_intermediate_size=12,
+              num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=20, kv_lora_rank=16,
+              qk_nope_head_dim=10, qk_rope_head_dim=6, v_head_dim=12, n_routed_experts=8, num_experts_per_tok=3,
+              n_shared_experts=1, n_group=4, topk_group=2, first_k_dense_replace=0, norm_topk_prob=False,
+              topk_method="group_limited_greedy", routed_scaling_factor=3.0, rms_norm_eps=1e-6,
+              rope_parameters=dict(rope_type="default", rope_theta=10000.0)), {}),
     # everything of DeepSeek-V3 at once; mscale != mscale_all_dim, so that both of YaRN's factors differ from 1, and a ramp
     # that keeps two of the four frequencies, blends one and divides one
     "deepseek-v3": ("DeepseekV3Config", dict(hidden_size=32, intermediate_size=44, moe_intermediate_size=12,
@@ -172,7 +193,9 @@ class Routers:
         by_bias = by_group = tokens = 0
         k = config.num_experts_per_tok
         deepseek = config.model_type == "deepseek_v3"
-        groups, kept = (config.n_group, config.topk_group) if deepseek else (1, 1)
+        grouping = deepseek or getattr(config, "topk_method", None) == "group_limited_greedy"
+        groups, kept = (config.n_group, config.topk_group) if grouping else (1, 1)
+        best_of = 2 if deepseek or groups == 1 else 1  # a group is scored by so many of its experts
         for layer, calls in self.seen.items():
             rows = []
             for gate, hidden, result in calls:
@@ -180,7 +203,7 @@ class Routers:
                 score = logits.sigmoid() if deepseek else logits.softmax(-1)
                 choice = score + gate.e_score_correction_bias.double() if deepseek else score
                 grouped = choice.view(len(choice), groups, -1)
-                group_score = grouped.topk(2, -1)[0].sum(-1)
+                group_score = grouped.topk(best_of, -1)[0].sum(-1)
                 best = group_score.sort(-1, descending=True)
                 allowed = torch.zeros_like(group_score).scatter_(1, best.indices[:, :kept], 1.0).bool()
                 allowed = allowed[:, :, None].expand_as(grouped).reshape(choice.shape)
@@ -198,7 +221,7 @@ class Routers:
                 tokens += len(chosen)
                 by_group += (choice.topk(k, -1).indices.sort(-1).values != chosen).any(-1).sum().item()
                 plain = score.view(len(score), groups, -1)
-                keep = torch.zeros_like(group_score).scatter_(1, plain.topk(2, -1)[0].sum(-1).topk(kept, -1).indices, 1.0).bool()
+                keep = torch.zeros_like(group_score).scatter_(1, plain.topk(best_of, -1)[0].sum(-1).topk(kept, -1).indices, 1.0).bool()
                 unbiased = score.masked_fill(~keep[:, :, None].expand_as(plain).reshape(score.shape), -math.inf)
                 by_bias += (unbiased.topk(k, -1).indices.sort(-1).values != chosen).any(-1).sum().item()
                 rows.append(chosen)
@@ -207,20 +230,20 @@ class Routers:
         return experts, facts
 
 
-def greedy(model, ids):
-    """Continuation with a cache, and the smallest gap between the two best logits on the way."""
-    out, gap, cache, step = [], math.inf, None, torch.tensor([ids])
+def greedy(model, ids, count):
+    """Continuation with a cache, and the gap between the two best logits at every step of it."""
+    out, gaps, cache, step = [], [], None, torch.tensor([ids])
     with torch.no_grad():
-        for _ in range(GREEDY):
+        for _ in range(count):
             result = model(step, past_key_values=cache, use_cache=True)
             cache = result.past_key_values
             best = result.logits[0, -1].topk(2)
-            gap = min(gap, (best.values[0] - best.values[1]).item())
+            gaps.append((best.values[0] - best.values[1]).item())
             out.append(best.indices[0].item())
             step = torch.tensor([[out[-1]]])
         again = model(torch.tensor([ids + out]), use_cache=False).logits[0, len(ids) - 1 : -1].argmax(-1).tolist()
     assert again == out, "cached and uncached greedy decoding differ"
-    return out, gap
+    return out, gaps
 
 
 def gradient(model, loss):
@@ -249,7 +272,7 @@ def legacy(saved):
     kind = rope.pop("rope_type")
     if kind == "default":
         old["rope_scaling"] = None
-    elif old["model_type"] == "deepseek_v3":
+    elif old["model_type"] in ("deepseek_v2", "deepseek_v3"):
         old["rope_scaling"] = {"type": kind, **rope}
     else:
         old["rope_scaling"] = {**rope, "rope_type": kind}
@@ -258,10 +281,14 @@ def legacy(saved):
     old.pop("layer_types", None)
     if old["model_type"] == "qwen3_moe" and "num_local_experts" in old:
         old["num_experts"] = old.pop("num_local_experts")
-    if old["model_type"] == "deepseek_v3":
+    if old["model_type"] in ("deepseek_v2", "deepseek_v3"):
         for key in ("qk_head_dim", "head_dim", "rope_interleave"):
             old.pop(key, None)
-        old.update(scoring_func="sigmoid", topk_method="noaux_tc", moe_layer_freq=1, ep_size=1, attention_dropout=0.0)
+        old.update(moe_layer_freq=1, ep_size=1, attention_dropout=0.0)
+        if old["model_type"] == "deepseek_v3":
+            old.update(scoring_func="sigmoid", topk_method="noaux_tc")
+        else:
+            old.update(scoring_func="softmax", aux_loss_alpha=0.001, seq_aux=True)
     return dict(sorted(old.items()))
 
 
@@ -293,8 +320,8 @@ def attempt(name, seed):
 
     gap = math.inf
     for ids, row in zip(seqs, rows):
-        row["greedy"], one = greedy(model, ids)
-        gap = min(gap, one)
+        row["greedy"], gaps = greedy(model, ids, CLEAR)
+        gap = min(gap, *gaps)
         if EOS in row["greedy"]:
             return "a continuation holds the end-of-sequence token"
     if gap < LOGIT_MARGIN:
@@ -311,6 +338,12 @@ def attempt(name, seed):
                 return "the group limit hardly matters"
             if max(map(len, routing["unused_experts"].values())) > 1:
                 return "too many experts are never chosen"
+
+    for ids, row in zip(seqs, rows):
+        out, gaps = greedy(model, ids, GREEDY)
+        clear = next((i for i, one in enumerate(gaps) if one < LOGIT_MARGIN), GREEDY)
+        assert clear >= CLEAR and out[:CLEAR] == row["greedy"]
+        row["greedy"] = out[:clear]
 
     loss = mean_nll(model, seqs)
     grads = gradient(model, loss)

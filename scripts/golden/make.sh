@@ -29,6 +29,7 @@ if [ -n "${OPEN_R1_REWARDS:-}" ]; then
     "$venv/bin/python" "$here/rewards.py" "$OPEN_R1_REWARDS" "${OPEN_R1_COMMIT:-unknown}"
 fi
 "$venv/bin/python" "$here/evaluation.py"
+"$venv/bin/python" "$here/gguf_types.py"
 # The tokenizer's goldens start from what r1-init learns: build it first.
 (cd "$here/../.." && cargo build --release --locked -p r1-init)
 "$venv/bin/python" "$here/tokenizer.py"

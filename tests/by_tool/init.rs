@@ -1,5 +1,7 @@
 //! r1-init as a process.
 
+mod hub;
+
 use crate::harness::*;
 use serde_json::{Value, json};
 use std::fs;
@@ -181,7 +183,7 @@ fn misuse_is_named() {
         "",
         &["no/such/tokenizer.json"],
     );
-    refused(&["--from-hf", "no/such", "-o", &target], "", &["no/such/config.json"]);
+    refused(&["--from-hf", "./no/such", "-o", &target], "", &["./no/such: no such directory"]);
     refused(&["--from-gguf", "no/such.gguf", "-o", &target], "", &["no/such.gguf"]);
     refused(&["--from-gguf", "Cargo.toml", "-o", &target], "", &["Cargo.toml", "not a GGUF file"]);
     // Flags that would have no effect.

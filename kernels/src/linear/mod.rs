@@ -64,6 +64,27 @@ impl Weight {
         weight
     }
 
+    /// As [`Weight::pack`] of a weight that is not trained, for values that come from elsewhere: `read(i, out)` fills
+    /// `out` with the values from flat index `i` on. It is called from several threads, for a few rows at a time, so the
+    /// plain matrix is never in memory.
+    ///
+    /// # Panics
+    /// When the shape is empty, or when [`crate::supports`] refuses `precision`.
+    pub fn pack_from(
+        n: usize,
+        k: usize,
+        precision: Precision,
+        read: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Weight {
+        assert!(n > 0 && k > 0, "linear: empty weight [{n}, {k}]");
+        if let Err(message) = crate::supports(precision) {
+            panic!("linear: {message}");
+        }
+        let mut by_output = Panels::empty(n, k, precision);
+        by_output.fill_transposed_from(read, precision);
+        Weight { n, k, precision, by_output, by_input: None }
+    }
+
     /// Packs other values of the same shape into the memory that is there: after an optimizer step.
     ///
     /// # Panics

@@ -94,6 +94,29 @@ impl Panels {
             transpose(rows, depth, precision, out);
         });
     }
+
+    /// As [`Panels::fill_transposed`], asking `read(i, out)` for the values from flat index `i` on: one panel's rows at a
+    /// time and thread, so that the plain matrix never exists.
+    pub fn fill_transposed_from(&mut self, read: impl Fn(usize, &mut [f32]) + Sync, precision: Precision) {
+        thread_local! {
+            static ROWS: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        let (columns, depth, steps) = (self.columns, self.depth, self.steps);
+        let parts = SharedMut::new(self.words_mut());
+        parallel(columns.div_ceil(PANEL), |panel| {
+            // SAFETY: one panel a task.
+            let out = unsafe { parts.slice(panel * steps * PANEL..(panel + 1) * steps * PANEL) };
+            let range = panel * PANEL * depth..columns.min((panel + 1) * PANEL) * depth;
+            ROWS.with_borrow_mut(|rows| {
+                if rows.len() < range.len() {
+                    rows.resize(range.len(), 0.0);
+                }
+                let rows = &mut rows[..range.len()];
+                read(range.start, rows);
+                transpose(rows, depth, precision, out);
+            });
+        });
+    }
 }
 
 /// Up to 32 rows of `depth` values into one panel.

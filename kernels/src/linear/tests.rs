@@ -230,6 +230,23 @@ fn the_bias_gradient_is_the_column_sum_in_order() {
 }
 
 #[test]
+fn packing_from_elsewhere_gives_the_same_weight() {
+    for (n, k) in [(1, 1), (31, 7), (33, 40), (100, 65)] {
+        let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.37).sin()).collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            if crate::supports(precision).is_err() {
+                continue;
+            }
+            let whole = Weight::pack(&w, n, k, precision, false);
+            let read = |from: usize, out: &mut [f32]| out.copy_from_slice(&w[from..from + out.len()]);
+            let parts = Weight::pack_from(n, k, precision, read);
+            assert_eq!(whole.by_output.words(), parts.by_output.words(), "[{n}, {k}] {precision:?}");
+            assert!(parts.by_input.is_none());
+        }
+    }
+}
+
+#[test]
 fn repacking_gives_the_weight_of_the_new_values() {
     for (_, precision) in ways() {
         let (n, k) = (45, 37);

@@ -37,11 +37,23 @@ impl Table {
     /// A table for positions `0..positions`; `inv_freq` has one frequency in radians a position for each pair;
     /// cosines and sines are multiplied by `attention_factor` (1 without YaRN).
     pub fn build(inv_freq: &[f64], positions: usize, attention_factor: f64) -> Table {
-        let angles = (0..positions).flat_map(|p| inv_freq.iter().map(move |f| p as f64 * f));
-        let (cos, sin) = angles
-            .map(|a| ((a.cos() * attention_factor) as f32, (a.sin() * attention_factor) as f32))
-            .unzip();
-        Table { half: inv_freq.len(), cos, sin }
+        /// Positions of one task.
+        const RUN: usize = 256;
+        let half = inv_freq.len();
+        let (mut cos, mut sin) = (vec![0.0; positions * half], vec![0.0; positions * half]);
+        let (cos_parts, sin_parts) = (SharedMut::new(&mut cos), SharedMut::new(&mut sin));
+        threads::parallel(positions.div_ceil(RUN), |task| {
+            let run = task * RUN..positions.min((task + 1) * RUN);
+            let range = run.start * half..run.end * half;
+            // SAFETY: the tasks' ranges are disjoint.
+            let (cos, sin) = unsafe { (cos_parts.slice(range.clone()), sin_parts.slice(range)) };
+            let angles = run.flat_map(|p| inv_freq.iter().map(move |f| p as f64 * f));
+            for ((a, c), s) in angles.zip(cos).zip(sin) {
+                *c = (a.cos() * attention_factor) as f32;
+                *s = (a.sin() * attention_factor) as f32;
+            }
+        });
+        Table { half, cos, sin }
     }
 
     /// How many values of a head are rotated.

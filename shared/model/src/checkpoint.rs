@@ -4,6 +4,7 @@
 //! (`X.weight_scale_inv` beside `X.weight`). Every error is one line that names the file and the tensor.
 
 mod decode;
+mod view;
 mod write;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Head, read_json};
 use crate::parameters::ParameterSpec;
-pub use write::{SaveDtype, save_one_by_one, save_tensors};
+pub use view::{FirstBad, View};
+pub use write::{SHARD_BYTES, SaveDtype, Shape, save_checkpoint, save_tensors};
 
 /// Name of a policy directory's only weight file.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -164,37 +166,47 @@ impl Tensors {
     /// When it is missing, has another shape than `shape` or a type that is not read, or holds a value that is not
     /// finite.
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let entry =
-            self.entries.get(name).ok_or_else(|| anyhow!("{}: tensor {name} is missing", self.files()))?;
+        let view = self.view(name, shape)?;
+        let mut values = vec![0.0; view.len()];
+        view.read_all(&mut values)?;
+        Ok(values)
+    }
+
+    /// A tensor to be read in parts.
+    ///
+    /// # Errors
+    /// When it is missing, or has another shape than `shape` or a type that is not read.
+    pub fn view(&self, name: &str, shape: &[usize]) -> Result<View<'_>> {
+        let missing = || anyhow!("{}: tensor {name} is missing", self.files());
+        let (name, entry) = self.entries.get_key_value(name).ok_or_else(missing)?;
         let file = self.file(entry);
         if entry.shape != shape {
             bail!("{file}: tensor {name} has shape {:?}, config.json asks for {shape:?}", entry.shape);
         }
-        let bytes = &self.shards[entry.shard].map[entry.bytes.clone()];
-        let mut values = decode::decode(entry.dtype, bytes)
-            .ok_or_else(|| anyhow!("{file}: tensor {name} has type {}, which is not read", entry.dtype))?;
-        if decode::is_fp8(entry.dtype) {
-            self.apply_scales(name, shape, &mut values)?;
+        if !decode::is_read(entry.dtype) {
+            bail!("{file}: tensor {name} has type {}, which is not read", entry.dtype);
         }
-        if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-            bail!("{file}: tensor {name} holds {} at {:?}", values[i], coordinates(i, shape));
-        }
-        Ok(values)
+        let scales = match (decode::is_fp8(entry.dtype), shape) {
+            (false, _) => None,
+            (true, &[rows, columns]) => {
+                let blocks = [rows.div_ceil(BLOCK), columns.div_ceil(BLOCK)];
+                Some(self.read_f32(&format!("{name}_scale_inv"), &blocks)?)
+            }
+            (true, _) => bail!("{file}: tensor {name} is FP8 but not a matrix"),
+        };
+        let shard = &self.shards[entry.shard];
+        Ok(View::of(name, &entry.shape, entry.dtype, &shard.path, &shard.map[entry.bytes.clone()], scales))
     }
 
-    /// Multiplies FP8 values by their blocks' scales.
-    fn apply_scales(&self, name: &str, shape: &[usize], values: &mut [f32]) -> Result<()> {
-        let &[rows, columns] = shape else {
-            bail!("{}: tensor {name} is FP8 but not a matrix", self.files());
-        };
-        let (across, down) = (columns.div_ceil(BLOCK), rows.div_ceil(BLOCK));
-        let scales = self.read_f32(&format!("{name}_scale_inv"), &[down, across])?;
-        for (r, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
-            for (c, x) in row.iter_mut().enumerate() {
-                *x *= scales[r / BLOCK * across + c / BLOCK];
-            }
-        }
-        Ok(())
+    /// Multi-token-prediction layers, which lie behind the network's own (`model.layers.N` with N at or above the number
+    /// of layers): the forward pass does not use them, and they go along from policy to policy.
+    pub fn prediction_layers(&self, config: &Config) -> Vec<Shape> {
+        let beyond = |name: &&String| is_beyond_last_layer(name, config) && !name.ends_with("_scale_inv");
+        self.entries
+            .iter()
+            .filter(|(name, _)| beyond(name))
+            .map(|(name, entry)| (name.clone(), entry.shape.clone()))
+            .collect()
     }
 
     /// Checks, from the headers alone, that the directory holds exactly the tensors of a config, in the right shapes.
@@ -232,14 +244,15 @@ impl Tensors {
 }
 
 fn may_be_extra(name: &str, wanted: &std::collections::HashSet<&str>, config: &Config) -> bool {
-    let beyond_last_layer = || {
-        let layer = name.strip_prefix("model.layers.")?.split('.').next()?.parse::<usize>().ok()?;
-        Some(layer >= config.layers)
-    };
     name.ends_with(".rotary_emb.inv_freq")
         || name.strip_suffix("_scale_inv").is_some_and(|weight| wanted.contains(weight))
         || ((config.tie_word_embeddings || config.head != Head::Vocabulary) && name == "lm_head.weight")
-        || beyond_last_layer().unwrap_or(false)
+        || is_beyond_last_layer(name, config)
+}
+
+fn is_beyond_last_layer(name: &str, config: &Config) -> bool {
+    let layer = || name.strip_prefix("model.layers.")?.split('.').next()?.parse::<usize>().ok();
+    layer().is_some_and(|layer| layer >= config.layers)
 }
 
 /// `weight_map` of an index: tensor name to file name.
@@ -296,21 +309,6 @@ fn end_of_last_tensor(header: &[u8]) -> Option<u64> {
     json.as_object()?.values().filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64()).max()
 }
 
-/// Position of flat index `i` in a tensor of this shape.
-fn coordinates(mut i: usize, shape: &[usize]) -> Vec<usize> {
-    let mut place: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|n| {
-            let c = i % n;
-            i /= n;
-            c
-        })
-        .collect();
-    place.reverse();
-    place
-}
-
 /// `sha256:` and the hash of the bytes of a directory's weight files (of all shards, in the order of their names):
 /// names a policy in the records (`rollout.policy`).
 pub fn sha256_of_weights(dir: &Path) -> Result<String> {
@@ -323,9 +321,16 @@ pub fn sha256_of_weights(dir: &Path) -> Result<String> {
         files.sort();
         files.dedup();
     }
+    sha256_of_files(files.iter().map(|file| dir.join(file)))
+}
+
+/// `sha256:` and the hash of the bytes of files, one after the other.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn sha256_of_files(files: impl IntoIterator<Item = PathBuf>) -> Result<String> {
     let mut hash = Sha256::new();
-    for file in files {
-        let path = dir.join(file);
+    for path in files {
         let mut reader = File::open(&path).with_context(|| format!("{}", path.display()))?;
         std::io::copy(&mut reader, &mut Feed(&mut hash)).with_context(|| format!("{}", path.display()))?;
     }

@@ -3,6 +3,7 @@
 //! Unknown architectures and unsupported fields are errors that name the field: nothing is approximated in silence.
 
 mod fields;
+mod known;
 mod read;
 mod rope;
 mod score;
@@ -18,12 +19,16 @@ use r1_kernels::rope::Pairing;
 pub enum Architecture {
     /// `LlamaForCausalLM`, `LlamaForSequenceClassification`
     Llama,
+    /// `MistralForCausalLM`: Llama, with a window
+    Mistral,
     /// `Qwen2ForCausalLM`, `Qwen2ForSequenceClassification`
     Qwen2,
     /// `Qwen3ForCausalLM`, `Qwen3ForSequenceClassification`
     Qwen3,
     /// `Qwen3MoeForCausalLM`, `Qwen3MoeForSequenceClassification`
     Qwen3Moe,
+    /// `DeepseekV2ForCausalLM`
+    DeepseekV2,
     /// `DeepseekV3ForCausalLM`, `DeepseekV3ForSequenceClassification`
     DeepseekV3,
 }
@@ -43,7 +48,7 @@ pub enum Head {
 /// How a layer's attention is built.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attention {
-    /// Grouped-query attention (Llama, Qwen2, Qwen3).
+    /// Grouped-query attention (Llama, Mistral, Qwen2, Qwen3).
     Gqa {
         /// number of key/value heads
         kv_heads: usize,
@@ -54,7 +59,7 @@ pub enum Attention {
         /// RMSNorm per head on q and k before RoPE (Qwen3)
         qk_norm: bool,
     },
-    /// Multi-head latent attention (DeepSeek-V3): facts of the paper's section on MLA.
+    /// Multi-head latent attention (DeepSeek-V2 and V3): facts of the paper's section on MLA.
     Mla {
         /// rank of the query's low-rank pair; `None` is one plain `q_proj`
         q_lora_rank: Option<usize>,
@@ -86,7 +91,7 @@ pub struct Moe {
     pub groups: usize,
     /// groups a token may use
     pub top_groups: usize,
-    /// sigmoid (V3) or softmax (Qwen3-MoE)
+    /// sigmoid (DeepSeek-V3) or softmax (DeepSeek-V2, Qwen3-MoE)
     pub scoring: Scoring,
     /// divide the chosen weights by their sum
     pub normalize: bool,
@@ -138,7 +143,8 @@ pub struct Config {
     pub moe: Option<Moe>,
     /// the head shares the embedding's matrix
     pub tie_word_embeddings: bool,
-    /// longest sequence in tokens
+    /// longest sequence in tokens: `max_position_embeddings`, or the sliding window where it is shorter. Up to there a
+    /// window hides nothing, so what is computed is exact; longer sequences are refused
     pub max_position_embeddings: usize,
     /// standard deviation of a fresh initialization
     pub initializer_range: f64,

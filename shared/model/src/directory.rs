@@ -25,6 +25,7 @@ use anyhow::{Context, Result, anyhow, bail};
 pub const CARRIED: [&str; 11] = [
     "config.json",
     "generation_config.json",
+    ".gitattributes",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -33,8 +34,10 @@ pub const CARRIED: [&str; 11] = [
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
-    ".gitattributes",
 ];
+
+/// Those of [`CARRIED`] that make up a tokenizer.
+pub const TOKENIZER: &[&str] = CARRIED.split_at(3).1;
 
 /// Weights and training state: what a new policy brings anew.
 const REPLACED: [&str; 8] = [
@@ -53,7 +56,15 @@ const REPLACED: [&str; 8] = [
 /// # Errors
 /// When a file cannot be read or written; the message names it.
 pub fn carry_files(from: &Path, to: &Path) -> Result<()> {
-    for name in CARRIED {
+    copy_files(&CARRIED, from, to)
+}
+
+/// Copies those of the files `names` that are there.
+///
+/// # Errors
+/// When a file cannot be read or written; the message names it.
+pub fn copy_files(names: &[&str], from: &Path, to: &Path) -> Result<()> {
+    for name in names {
         let file = from.join(name);
         if file.exists() {
             fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;

@@ -11,52 +11,32 @@
 mod jinja;
 mod python;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::{Deserialize, Serialize};
+pub use r1_records::{Message, Prompt};
 
 use crate::tokenizer::Tokenizer;
 use jinja::Jinja;
 
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`
-    pub role: String,
-    /// its text
-    pub content: String,
-}
-
-/// What a row asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Prompt {
-    /// a question in words
-    Text(String),
-    /// a conversation, its last turn usually the user's
-    Messages(Vec<Message>),
-}
-
-impl Prompt {
-    /// The conversation; a plain text is one user turn.
-    fn messages(&self) -> Vec<Message> {
-        match self {
-            Prompt::Text(text) => vec![Message { role: "user".into(), content: text.clone() }],
-            Prompt::Messages(messages) => messages.clone(),
-        }
+/// The conversation of a prompt; a plain text is one user turn.
+fn turns(prompt: &Prompt) -> Cow<'_, [Message]> {
+    match prompt {
+        Prompt::Text(text) => Cow::Owned(vec![Message::new("user", text)]),
+        Prompt::Messages(messages) => Cow::Borrowed(messages),
     }
+}
 
-    /// The one question; conversations of more than one user turn have none.
-    fn question(&self, form: &str) -> Result<&str> {
-        match self {
-            Prompt::Text(text) => Ok(text),
-            Prompt::Messages(messages) => match messages.as_slice() {
-                [one] if one.role == "user" => Ok(&one.content),
-                _ => bail!("the {form} template takes one user message, the prompt has {}", messages.len()),
-            },
-        }
+/// The one question; conversations of more than one user turn have none.
+fn one_question<'p>(prompt: &'p Prompt, form: &str) -> Result<&'p str> {
+    match prompt {
+        Prompt::Text(text) => Ok(text),
+        Prompt::Messages(messages) => match messages.as_slice() {
+            [one] if one.role == "user" => Ok(&one.content),
+            _ => bail!("the {form} template takes one user message, the prompt has {}", messages.len()),
+        },
     }
 }
 
@@ -117,11 +97,13 @@ impl Template {
     /// The prompt's text as the policy sees it (BOS only where a chat template writes it).
     pub fn text(&self, prompt: &Prompt, tokenizer: &Tokenizer) -> Result<String> {
         match self {
-            Template::R1Zero => Ok(format!("{R1_ZERO_BEFORE}{}{R1_ZERO_AFTER}", prompt.question("r1-zero")?)),
-            Template::Raw => Ok(prompt.question("raw")?.to_owned()),
-            Template::Chat(jinja) => jinja.render(None, &prompt.messages(), tokenizer, true),
+            Template::R1Zero => {
+                Ok(format!("{R1_ZERO_BEFORE}{}{R1_ZERO_AFTER}", one_question(prompt, "r1-zero")?))
+            }
+            Template::Raw => Ok(one_question(prompt, "raw")?.to_owned()),
+            Template::Chat(jinja) => jinja.render(None, &turns(prompt), tokenizer, true),
             Template::File(jinja) => {
-                jinja.render(prompt.question("file").ok(), &prompt.messages(), tokenizer, true)
+                jinja.render(one_question(prompt, "file").ok(), &turns(prompt), tokenizer, true)
             }
         }
     }
@@ -193,18 +175,6 @@ impl Template {
         let mut ids = self.completion_ids(rest, tokenizer)?;
         ids.push(eos.id);
         Ok((self.render(prompt, tokenizer)?, ids))
-    }
-}
-
-/// Splits the messages of an SFT example into what is asked and the assistant's last turn.
-///
-/// # Errors
-/// When the last message is not the assistant's.
-pub fn split_example(mut messages: Vec<Message>) -> Result<(Prompt, String)> {
-    match messages.pop() {
-        Some(last) if last.role == "assistant" => Ok((Prompt::Messages(messages), last.content)),
-        Some(last) => bail!("messages: the last one is the {}'s, expected the assistant's", last.role),
-        None => bail!("messages: the list is empty"),
     }
 }
 

@@ -192,27 +192,6 @@ impl Tokenizer {
     }
 }
 
-/// Names of the files that make up a tokenizer.
-const FILES: [&str; 6] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-];
-
-/// Copies the tokenizer's files of one policy directory into another.
-pub fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    for name in FILES {
-        let file = from.join(name);
-        if file.exists() {
-            std::fs::copy(&file, to.join(name)).with_context(|| format!("{}", file.display()))?;
-        }
-    }
-    Ok(())
-}
-
 /// The token that `tokenizer_config.json` gives a role: a string, or an object with `content`.
 fn special(inner: &tokenizers::Tokenizer, config: &Value, name: &str) -> Result<Option<Special>> {
     let text = match &config[name] {

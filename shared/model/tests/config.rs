@@ -78,5 +78,5 @@ fn golden_checkpoints_are_read_checked_and_written_again() {
         seen += 1;
     }
     std::fs::remove_dir_all(scratch).unwrap();
-    assert!(seen >= 8, "only {seen} golden checkpoints");
+    assert!(seen >= 11, "only {seen} golden checkpoints");
 }

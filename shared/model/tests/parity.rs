@@ -11,12 +11,15 @@ use r1_model::sample::Sampling;
 use r1_model::{LoadOptions, Packed, Policy, Precision};
 use safetensors::SafeTensors;
 
-const ARCHITECTURES: [&str; 8] = [
+const ARCHITECTURES: [&str; 11] = [
     "llama",
     "llama3-rope",
+    "mistral",
     "qwen2",
     "qwen3",
     "qwen3-moe",
+    "deepseek-v2",
+    "deepseek-v2-groups",
     "deepseek-v3",
     "deepseek-v3-plain",
     "llama-bf16-sharded",
@@ -89,6 +92,38 @@ fn logits_agree_with_transformers() {
             assert!(d <= 1e-4, "{name}: sequence {i}: logits differ by {d:e}");
         }
     }
+}
+
+/// What a frozen policy computes (packed from the file, a bf16 embedding kept as it is) has the bits of a trainable one, and
+/// so has what is saved in f32 and read again.
+#[test]
+fn loading_to_sample_and_saving_change_no_bit() {
+    let scratch = std::env::temp_dir().join(format!("r1-parity-{}", std::process::id()));
+    for name in ARCHITECTURES {
+        let golden = Golden::read(name);
+        for precision in [Precision::F32, Precision::Bf16] {
+            if r1_kernels::supports(precision).is_err() {
+                continue;
+            }
+            let trained = golden.policy(precision);
+            let _ = std::fs::remove_dir_all(&scratch);
+            std::fs::create_dir_all(&scratch).unwrap();
+            for file in ["config.json", "generation_config.json"] {
+                std::fs::copy(golden.dir.join(file), scratch.join(file)).unwrap();
+            }
+            trained.save_weights(&scratch, r1_model::checkpoint::SaveDtype::F32).unwrap();
+            let frozen = Policy::load(&golden.dir, LoadOptions::frozen(Some(precision))).unwrap();
+            let again = Policy::load(&scratch, LoadOptions::frozen(Some(precision))).unwrap();
+            for ids in golden.sequences() {
+                let bits =
+                    |p: &Policy| sequence_logits(p, &ids).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                let wanted = bits(&trained);
+                assert!(bits(&frozen) == wanted, "{name} {precision:?}: loaded to sample");
+                assert!(bits(&again) == wanted, "{name} {precision:?}: saved and loaded");
+            }
+        }
+    }
+    std::fs::remove_dir_all(scratch).unwrap();
 }
 
 #[test]
@@ -176,14 +211,14 @@ fn greedy_continuations_are_those_of_transformers() {
             .map(|(i, prompt)| Request { prompt, key: i as u64, samples: 1 })
             .collect();
         let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
-        let mut engine = Engine::plan(&policy, None, greedy, limits(24, 2)).unwrap();
+        // In one batch, though their lengths differ.
+        let mut engine = Engine::plan(&policy, None, greedy, limits(64, 3)).unwrap();
         engine
             .run(&requests, |i, completions, _| {
-                assert_eq!(
-                    completions[0].ids,
-                    ids(&golden.json["sequences"][i]["greedy"]),
-                    "{name}: sequence {i}"
-                );
+                // The golden ends before a near-tie, where there is one.
+                let wanted = ids(&golden.json["sequences"][i]["greedy"]);
+                assert!(wanted.len() >= 24);
+                assert_eq!(completions[0].ids[..wanted.len()], wanted, "{name}: sequence {i}");
                 Ok(())
             })
             .unwrap();

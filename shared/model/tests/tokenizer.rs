@@ -26,7 +26,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn prompt(messages: &Value) -> Prompt {
-    let message = |m: &Value| Message { role: text(&m["role"]).into(), content: text(&m["content"]).into() };
+    let message = |m: &Value| Message::new(text(&m["role"]), text(&m["content"]));
     Prompt::Messages(list(messages).iter().map(message).collect())
 }
 
@@ -159,5 +159,44 @@ fn smollm2_out_of_a_gguf_file() {
                 row["name"]
             );
         }
+    }
+}
+
+/// Published tokenizers that are not part of this project: folders with `hard_strings.json` (recipe:
+/// scripts/golden/hard_strings.py), named by the environment.
+#[test]
+fn published_tokenizers_are_exact_on_hard_strings() {
+    let Some(folders) = std::env::var_os("R1_TOKENIZERS") else {
+        eprintln!("skipped: R1_TOKENIZERS names no folder with a tokenizer.json and a hard_strings.json");
+        return;
+    };
+    for folder in std::env::split_paths(&folders) {
+        let place = folder.display();
+        let bytes =
+            std::fs::read(folder.join("hard_strings.json")).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let golden: Value = serde_json::from_slice(&bytes).unwrap();
+        let t = r1_model::Tokenizer::load(&folder).unwrap();
+        let encoded = list(&golden["encoded"]);
+        assert!(encoded.len() >= 3000, "{place}");
+        for row in encoded {
+            assert_eq!(
+                t.encode(text(&row["text"]), false).unwrap(),
+                ids(&row["ids"]),
+                "{place}: {}",
+                row["text"]
+            );
+        }
+        let chat = Template::parse("chat", &t).unwrap();
+        for row in list(&golden["chats"]) {
+            let turns: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
+            let rendered = chat.text(&Prompt::Messages(turns), &t);
+            match &row["text"] {
+                Value::String(wanted) => {
+                    assert_eq!(&rendered.unwrap(), wanted, "{place}: {}", row["messages"])
+                }
+                _ => assert!(rendered.is_err(), "{place}: {}", row["messages"]),
+            }
+        }
+        println!("{place}: {} strings, {} chats", encoded.len(), list(&golden["chats"]).len());
     }
 }

@@ -1,5 +1,6 @@
 //! Rows to imitate and pairs to prefer, under TRL's column names.
 
+use crate::columns::CONVERSATIONS;
 use crate::{Message, Prompt, RecordError, Row};
 
 /// A row for supervised fine-tuning: the loss is on the completion.
@@ -24,7 +25,8 @@ pub struct Preference {
 
 impl Row {
     /// The row as an example: `prompt` (or `question`, `problem`) and `completion`, each a string or chat messages; or
-    /// `messages` that end with the assistant's turn, which is then the completion and all before it the prompt.
+    /// `messages` (or `conversations`) that end with the assistant's turn, which is then the completion and all before it
+    /// the prompt.
     pub fn example(&self) -> Result<Example, RecordError> {
         if self.has("completion") {
             let completion = match self.raw("completion").and_then(|raw| raw.bytes().next()) {
@@ -43,16 +45,13 @@ impl Row {
             };
             return Ok(Example { prompt: self.prompt()?, completion });
         }
-        if !self.has("messages") {
+        let Some(name) = ["messages", CONVERSATIONS].into_iter().find(|name| self.has(name)) else {
             return Err(self.error("neither `completion` nor `messages`", "an example needs one of the two"));
-        }
-        let (before, completion) = self.last_turn("messages")?;
+        };
+        let (before, completion) = self.last_turn(name)?;
         if before.is_empty() {
-            return Err(self.error_in(
-                "messages",
-                "`messages` has no turn before the assistant's",
-                "give the user's turn",
-            ));
+            let fact = format!("`{name}` has no turn before the assistant's");
+            return Err(self.error_in(name, fact, "give the user's turn"));
         }
         Ok(Example { prompt: Prompt::Messages(before), completion })
     }
@@ -106,7 +105,7 @@ impl Row {
 
     /// A list of turns that ends with the assistant's: the turns before it, and its text.
     fn last_turn(&self, name: &str) -> Result<(Vec<Message>, String), RecordError> {
-        let mut turns: Vec<Message> = self.require(name)?;
+        let mut turns = self.turns(name)?;
         match turns.pop() {
             Some(turn) if turn.role == "assistant" => {
                 match turn.extra.iter().find(|(_, value)| !value.is_null()) {

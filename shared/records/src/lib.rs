@@ -28,6 +28,7 @@ mod reader;
 mod reward;
 mod row;
 mod section;
+mod unfold;
 
 pub use columns::{Message, Prompt};
 pub use error::RecordError;
@@ -38,3 +39,4 @@ pub use reader::Reader;
 pub use reward::{Judgement, Opinion, Reward};
 pub use row::Row;
 pub use section::{FinishReason, Outline, Rollout, Scores};
+pub use unfold::Unfolded;

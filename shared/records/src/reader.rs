@@ -1,7 +1,11 @@
 //! Rows from a stream of bytes, one line at a time.
 
 use crate::{RecordError, Row};
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
+
+/// Bytes that one row may have: far more than any, and what a broken or hostile input (one endless line, a small compressed
+/// file that unfolds without end) can take at most.
+pub(crate) const LONGEST: u64 = 1 << 28;
 
 /// Reads JSONL: one [`Row`] a line. Blank lines are skipped, a byte-order mark and Windows line ends are understood. An input
 /// without any row is an error, since a stage that got nothing did not get what it was meant to.
@@ -38,7 +42,7 @@ impl<R: BufRead> Iterator for Reader<R> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.over {
             self.buffer.clear();
-            match self.input.read_until(b'\n', &mut self.buffer) {
+            match (&mut self.input).take(LONGEST).read_until(b'\n', &mut self.buffer) {
                 Err(error) => {
                     let fact = format!("cannot be read: {error}");
                     return self
@@ -50,6 +54,10 @@ impl<R: BufRead> Iterator for Reader<R> {
                         "no rows: the input is empty",
                         "see what the stage before wrote",
                     ));
+                }
+                Ok(n) if n as u64 == LONGEST => {
+                    let fact = format!("a row longer than {} MiB", LONGEST >> 20);
+                    return self.end(RecordError::new(fact, "write one row a line").at_line(self.line + 1));
                 }
                 Ok(_) => {
                     self.line += 1;
@@ -108,6 +116,13 @@ mod tests {
         assert_eq!(reader.next().unwrap().unwrap_err().line, Some(3));
         assert_eq!(reader.next().unwrap().unwrap().line(), 4);
         assert!(reader.next().is_none());
+    }
+
+    #[test]
+    fn an_endless_line_ends() {
+        let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        let error = Reader::new(endless).next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("longer than 256 MiB"), "{error}");
     }
 
     #[test]

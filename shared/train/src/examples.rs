@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1_model::template::{Message, Prompt, Template};
+use r1_model::template::{Prompt, Template};
 use r1_model::{Config, Tokenizer};
 use r1_records::{Reader, RecordError, Row};
 
@@ -40,16 +40,6 @@ pub struct Words {
     pub config: Config,
 }
 
-/// The prompt of a row as a template wants it.
-pub fn template_prompt(prompt: r1_records::Prompt) -> Prompt {
-    match prompt {
-        r1_records::Prompt::Text(text) => Prompt::Text(text),
-        r1_records::Prompt::Messages(turns) => Prompt::Messages(
-            turns.into_iter().map(|t| Message { role: t.role, content: t.content }).collect(),
-        ),
-    }
-}
-
 /// Reads all rows; `of` makes a row an example, or several, or leaves it out.
 ///
 /// # Errors
@@ -72,7 +62,7 @@ pub fn read<I: IntoIterator<Item = Example>>(
 /// Naming the field that is missing or misshapen.
 pub fn imitated(row: &Row) -> Result<Option<Example>, RecordError> {
     let r1_records::Example { prompt, completion } = row.example()?;
-    Ok(Some(Example { prompt: template_prompt(prompt), completion, line: row.line() }))
+    Ok(Some(Example { prompt, completion, line: row.line() }))
 }
 
 /// Every turn of the assistant in `messages` as an example of its own, given what came before it: the template decides what the

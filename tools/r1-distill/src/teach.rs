@@ -3,7 +3,7 @@
 use anyhow::Result;
 use r1_model::Tokenizer;
 use r1_records::{FinishReason, RecordError, Row};
-use r1_train::examples::{self, Example, Examples, Words, imitated, template_prompt};
+use r1_train::examples::{self, Example, Examples, Words, imitated};
 use r1_train::supervised::{Defaults, Preparation};
 use serde_json::{Map, json};
 
@@ -91,7 +91,7 @@ pub fn taught(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<Option<Ex
                 count.truncated += 1;
                 return Ok(None);
             }
-            let prompt = template_prompt(row.prompt()?);
+            let prompt = row.prompt()?;
             Example { prompt, completion: outline.completion, line: row.line() }
         }
         false => match imitated(row)? {

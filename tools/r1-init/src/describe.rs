@@ -57,6 +57,8 @@ fn object(
     let mut dtypes: Vec<String> = wanted.iter().filter_map(|s| tensors.dtype(&s.name)).collect();
     dtypes.sort();
     dtypes.dedup();
+    // A bf16 embedding stays as it is in the file.
+    let table = if tensors.dtype("model.embed_tokens.weight").as_deref() == Some("BF16") { 2 } else { 4 };
     Ok(json!({
         "architecture": config.raw["architectures"][0],
         "layers": config.layers, "hidden_size": config.hidden_size, "vocabulary": config.vocab_size,
@@ -64,12 +66,20 @@ fn object(
         "parameters": {"total": counts.total, "active": counts.active},
         "bytes": {
             "on_disk": tensors.bytes_on_disk(),
-            "to_sample": {"f32": counts.to_sample(4), "bf16": counts.to_sample(2)},
+            "to_sample": {"f32": counts.to_sample(4, table), "bf16": counts.to_sample(2, table)},
+            // Keys and values in f32, of every layer.
             "cache_per_token": 4 * config.layers * config.kv_heads() * (config.dk() + config.dv()),
             "to_train": {"f32": counts.to_train(4), "bf16": counts.to_train(2)},
         },
+        "flops_per_token": {
+            // Two for each parameter that works on a token, and four for each token that it looks back at (a query by a key,
+            // a weight by a value), a head and a size. A training step takes three times as many.
+            "parameters": 2 * counts.active,
+            "per_token_of_context": 2 * config.layers * config.heads * (config.dk() + config.dv()),
+        },
         "element_types": dtypes,
         "policy": sha256_of_weights(dir)?,
+        "multi_token_prediction": tensors.prediction_layers(config).len(),
         "tokenizer": tokenizer.map(|t| {
             json!({"tokens": t.vocab_size(), "bos": t.bos().map(|s| &s.text), "eos": t.eos().map(|s| &s.text),
                 "adds_bos": t.adds_bos(), "chat_template": t.chat_template().is_some(), "stop_ids": t.stop_ids(config)})
@@ -84,7 +94,9 @@ struct Counts {
     active: usize,
     /// applied as matrices in the compute type (the head among them, tied or not)
     packed: usize,
-    /// kept in f32: embedding, norms, biases, routers
+    /// the embedding's table
+    embedding: usize,
+    /// kept in f32: norms, biases, routers
     plain: usize,
 }
 
@@ -104,13 +116,14 @@ impl Counts {
             total,
             active: total - embedding + tied - routed + chosen,
             packed,
-            plain: total + tied - packed,
+            embedding,
+            plain: total + tied - packed - embedding,
         }
     }
 
-    /// Weights in memory while sampling, in a compute type of so many bytes.
-    fn to_sample(&self, bytes: usize) -> usize {
-        bytes * self.packed + 4 * self.plain
+    /// Weights in memory while sampling, in a compute type and an embedding of so many bytes.
+    fn to_sample(&self, bytes: usize, table: usize) -> usize {
+        bytes * self.packed + table * self.embedding + 4 * self.plain
     }
 
     /// Weights, gradients and AdamW's two moments in f32, and the matrices packed for the forward and the backward pass;

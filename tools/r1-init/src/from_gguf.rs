@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1_cli::Progress;
-use r1_model::checkpoint::{SaveDtype, WEIGHTS, save_one_by_one};
+use r1_model::checkpoint::{SHARD_BYTES, SaveDtype, Shape, save_checkpoint, sha256_of_files};
 use r1_model::directory::write_json;
 use r1_model::gguf::Import;
 
@@ -25,10 +25,12 @@ pub fn import(file: &Path, dtype: SaveDtype, target: &Path) -> Result<()> {
     write_json(&dir.join("config.json"), &config)?;
     write_json(&dir.join("generation_config.json"), &import.generation)?;
     import.tokenizer.write(dir)?;
-    let shapes: Vec<(String, Vec<usize>)> =
-        import.specification().into_iter().map(|s| (s.name, s.shape)).collect();
+    let shapes: Vec<Shape> = import.specification().into_iter().map(|s| (s.name, s.shape)).collect();
+    // What the weights came from goes along in their header.
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let source = format!("{name} {}", sha256_of_files([file.to_owned()])?);
     let mut progress = Progress::new("tensors", Some(shapes.len() as u64));
-    save_one_by_one(&dir.join(WEIGHTS), &shapes, dtype, &[], |name| {
+    save_checkpoint(dir, &shapes, dtype, &[("source", source)], SHARD_BYTES, |name| {
         check_stop()?;
         progress.add(1);
         import.read_f32(name).map(Cow::Owned).map_err(bad(damaged))

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use r1_cli::Progress;
-use r1_model::checkpoint::{INDEX, SaveDtype, Tensors, WEIGHTS, save_one_by_one};
+use r1_model::checkpoint::{
+    INDEX, SHARD_BYTES, SaveDtype, Shape, Tensors, WEIGHTS, save_checkpoint, sha256_of_weights,
+};
 use r1_model::directory::{carry_files, write_json};
 use r1_model::lora::{self, Saved};
 use r1_model::parameters::specification;
@@ -35,7 +37,8 @@ pub fn import(from: &Path, merge: Option<&Path>, dtype: Option<SaveDtype>, targe
     let out = writer(target)?;
     let dir = out.path();
     carry_files(from, dir)?;
-    let mut progress = Progress::new("tensors", Some(wanted.len() as u64));
+    let beside = tensors.prediction_layers(&config);
+    let mut progress = Progress::new("tensors", Some((wanted.len() + beside.len()) as u64));
     let mut read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
         check_stop()?;
         progress.add(1);
@@ -48,11 +51,13 @@ pub fn import(from: &Path, merge: Option<&Path>, dtype: Option<SaveDtype>, targe
     match dtype {
         Some(dtype) => {
             write_json(&dir.join("config.json"), &retyped(config.raw.clone(), dtype))?;
-            let shapes: Vec<(String, Vec<usize>)> =
-                wanted.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+            // What the weights came from goes along in their header.
+            let source = sha256_of_weights(from)?;
+            let mut shapes: Vec<Shape> = wanted.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+            shapes.extend(beside);
             let mut index = shapes.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect::<Vec<_>>();
             index.sort_unstable();
-            save_one_by_one(&dir.join(WEIGHTS), &shapes, dtype, &[], |name| {
+            save_checkpoint(dir, &shapes, dtype, &[("source", source)], SHARD_BYTES, |name| {
                 let shape = index.binary_search_by_key(&name, |(n, _)| n).map_or(&[][..], |i| index[i].1);
                 read(name, shape).map(Cow::Owned)
             })?;
@@ -61,6 +66,9 @@ pub fn import(from: &Path, merge: Option<&Path>, dtype: Option<SaveDtype>, targe
             // Every value is looked at before the bytes are copied.
             for spec in &wanted {
                 read(&spec.name, &spec.shape)?;
+            }
+            for (name, shape) in &beside {
+                read(name, shape)?;
             }
             for file in tensors.paths() {
                 let name = file.file_name().unwrap_or_default();

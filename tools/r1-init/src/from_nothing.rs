@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1_model::checkpoint::SaveDtype;
-use r1_model::directory::write_json;
+use r1_model::directory::{TOKENIZER, copy_files, write_json};
 use r1_model::template::Template;
 use r1_model::{LoadOptions, Policy, Precision, Tokenizer, presets, tokenizer};
 
@@ -45,7 +45,7 @@ pub fn make(preset: &str, args: &Args, dtype: SaveDtype, target: &Path) -> Resul
     write_json(&dir.join("generation_config.json"), &generation)?;
     match (&learned, &args.tokenizer) {
         (Some(learned), _) => learned.write(dir)?,
-        (None, Some(from)) => tokenizer::copy_files(from, dir)?,
+        (None, Some(from)) => copy_files(TOKENIZER, from, dir)?,
         (None, None) => {}
     }
     let options = LoadOptions::trainable(Some(Precision::F32));

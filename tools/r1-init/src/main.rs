@@ -1,4 +1,5 @@
-//! Makes a policy directory: a fresh one from a preset and a corpus, or one from a GGUF file or a Hugging Face directory.
+//! Makes a policy directory: a fresh one from a preset and a corpus, or one from a GGUF file, a Hugging Face directory or the
+//! Hugging Face hub.
 //!
 //! ```sh
 //! r1-tasks --corpus --count 20000 > corpus.jsonl
@@ -14,9 +15,11 @@ mod describe;
 mod from_gguf;
 mod from_hugging_face;
 mod from_nothing;
+mod hub;
 mod run;
 
 use clap::{ArgGroup, Parser};
+use r1_model::presets;
 use run::Dtype;
 use std::path::PathBuf;
 
@@ -28,14 +31,10 @@ const OTHERS: [&str; 3] = ["from_gguf", "from_hf", "describe"];
 #[command(
     version,
     group = ArgGroup::new("source").required(true),
-    after_help = "Presets:
-  r1-tiny     DeepSeek-V3-shaped: latent attention, 4 experts of which 2 and a shared one work on a token
-  qwen-tiny   Qwen2-shaped student, smaller
-  llama-tiny  Llama-shaped student, smaller
-
+    after_help = format!("{}
 Examples:
   r1-init --preset r1-tiny --corpus corpus.jsonl --vocab 1024 --seed 7 -o init
-  r1-init --from-gguf SmolLM2-135M-Instruct.Q4_1.gguf --dtype f32 -o smollm2"
+  r1-init --from-hf Qwen/Qwen2.5-0.5B --dtype bf16 -o qwen", presets::table())
 )]
 struct Args {
     /// Start from nothing with this shape
@@ -44,9 +43,10 @@ struct Args {
     /// Take a policy out of a GGUF file (llama, qwen2, qwen3)
     #[arg(long, value_name = "FILE", group = "source")]
     from_gguf: Option<PathBuf>,
-    /// Check and copy a Hugging Face directory
-    #[arg(long, value_name = "DIR", group = "source")]
-    from_hf: Option<PathBuf>,
+    /// Check and copy a Hugging Face directory, or a repository of the hub: from the local cache, else downloaded into it
+    /// (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE)
+    #[arg(long, value_name = "DIR|ORG/NAME[@REVISION]", group = "source")]
+    from_hf: Option<String>,
     /// Add this adapter (LoRA, in PEFT's format) to the weights of --from-hf; f32 unless --dtype says otherwise
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "from_gguf", "describe"])]
     merge: Option<PathBuf>,
@@ -65,7 +65,7 @@ struct Args {
     /// Seed of the weights; the same seed gives the same bytes [default: 0]
     #[arg(long, value_name = "N", conflicts_with_all = OTHERS)]
     seed: Option<u64>,
-    /// Element type of the saved weights [default: f32; with --from-hf as they are]
+    /// Element type of the saved weights [default: f32; with --from-hf as they are]; above 5 GB they come in several files
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
     /// Policy directory to make; one that is there is replaced when the new one is whole

@@ -7,7 +7,7 @@ use anyhow::Result;
 use r1_model::checkpoint::SaveDtype;
 use r1_model::directory::DirectoryWriter;
 
-use crate::{Args, describe, from_gguf, from_hugging_face, from_nothing};
+use crate::{Args, describe, from_gguf, from_hugging_face, from_nothing, hub};
 
 /// Element type of saved weights.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -33,8 +33,12 @@ pub fn run(args: Args) -> Result<()> {
         from_nothing::make(preset, &args, dtype.unwrap_or(SaveDtype::F32), target)
     } else if let Some(file) = &args.from_gguf {
         from_gguf::import(file, dtype.unwrap_or(SaveDtype::F32), target)
-    } else if let Some(dir) = &args.from_hf {
-        from_hugging_face::import(dir, args.merge.as_deref(), dtype, target)
+    } else if let Some(name) = &args.from_hf {
+        let dir = match Path::new(name) {
+            dir if dir.is_dir() => dir.to_owned(),
+            _ => hub::directory(&hub::Id::parse(name)?)?,
+        };
+        from_hugging_face::import(&dir, args.merge.as_deref(), dtype, target)
     } else {
         Err(r1_cli::misuse("nothing to start from", "give --preset, --from-gguf, --from-hf or --describe"))
     }

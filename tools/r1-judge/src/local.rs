@@ -60,7 +60,7 @@ impl Local {
         let mut replies: Vec<Replies> = questions.iter().map(|_| None).collect();
         let (mut requests, mut of) = (Vec::new(), Vec::new());
         for (i, question) in questions.iter().enumerate() {
-            let turn = Message { role: "user".into(), content: question.text.clone() };
+            let turn = Message::new("user", question.text.clone());
             let prompt = self.template.render(&Prompt::Messages(vec![turn.clone()]), &self.tokenizer)?;
             let request = Request { prompt, key: hash(&question.key), samples: question.times };
             if engine.check(&request).is_ok() {

@@ -1,6 +1,5 @@
 //! What of a row a model gets to read.
 
-use r1_model::template;
 use r1_records::{Judgement, Opinion, Prompt, RecordError, Row};
 use r1_verify::extract::{Prefill, split};
 
@@ -62,16 +61,6 @@ pub fn question(prompt: &Prompt) -> String {
             [one] => one.content.clone(),
             all => all.iter().map(|t| format!("{}: {}", t.role, t.content)).collect::<Vec<_>>().join("\n\n"),
         },
-    }
-}
-
-/// The prompt of a row as a template wants it.
-pub fn template_prompt(prompt: Prompt) -> template::Prompt {
-    match prompt {
-        Prompt::Text(text) => template::Prompt::Text(text),
-        Prompt::Messages(turns) => template::Prompt::Messages(
-            turns.into_iter().map(|t| template::Message { role: t.role, content: t.content }).collect(),
-        ),
     }
 }
 

@@ -13,7 +13,7 @@ use r1_records::{Opinion, Reader, Row};
 use serde_json::{Map, Value};
 
 use crate::Args;
-use crate::reading::{self, Part, Text, is_name, template_prompt};
+use crate::reading::{self, Part, Text, is_name};
 
 /// Rows that wait at most to be written, so that a pipe flows.
 const ROWS: usize = 256;
@@ -142,7 +142,7 @@ pub fn run(args: &Args) -> Result<()> {
         let row = row.map_err(|e| args.input.blame(e))?;
         let blame = |e: r1_records::RecordError| args.input.blame(e);
         let text = Text::of_row(&row).map_err(blame)?;
-        let prompt = template_prompt(row.prompt().map_err(blame)?);
+        let prompt = row.prompt().map_err(blame)?;
         let ids = scorers.iter().map(|s| s.ids(&prompt, text.part(s.part))).collect::<Result<Vec<Ids>>>();
         let ids =
             ids.map_err(|e| blame(row.error(format!("{e:#}"), "mend the row, or give another --template")))?;

@@ -6,7 +6,7 @@ use r1_model::template::Prompt;
 use r1_records::{Reader, RecordError, Row};
 use r1_train::checkpoint::Hashing;
 use r1_train::corpus::Corpus;
-use r1_train::examples::{Example, Words, template_prompt};
+use r1_train::examples::{Example, Words};
 use r1_train::update::Unit;
 
 /// What is known about the completions of one row.
@@ -55,9 +55,8 @@ impl Read {
                 let fact = "`chosen` and `rejected` are the same";
                 return Err(row.error_in("rejected", fact, "leave the row out: it prefers nothing"));
             }
-            let prompt = template_prompt(pair.prompt);
-            push(&prompt, pair.chosen);
-            push(&prompt, pair.rejected);
+            push(&pair.prompt, pair.chosen);
+            push(&pair.prompt, pair.rejected);
             match pointwise {
                 true => self.known.extend([Known::Label(true), Known::Label(false)]),
                 false => self.known.push(Known::Pair { margin: row.get("margin")?.unwrap_or(0.0) }),
@@ -70,7 +69,7 @@ impl Read {
             );
         }
         let example = row.example()?;
-        push(&template_prompt(example.prompt), example.completion);
+        push(&example.prompt, example.completion);
         self.known.push(Known::Label(label(row)?));
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::part::Part;
 use crate::report::Summary;
 use crate::settings::Settings;
 use crate::{group, parallel, program};
-use r1_records::RecordError;
+use r1_records::{RecordError, Unfolded};
 use std::sync::Arc;
 
 /// A judged row, or what is wrong with it.
@@ -50,7 +50,8 @@ fn judged(args: &Args, settings: &Arc<Settings>) -> anyhow::Result<Batches> {
         Ok(chunk) => Ok(chunk.map(|row, before| reward(row, before, &shared, explain))),
         Err(error) => Ok(vec![Err(error)]),
     };
-    let chunks = Chunks::new(args.input.open()?);
+    // A row with several completions (OpenR1-Math) is judged as one row a completion.
+    let chunks = Chunks::new(Unfolded::of(args.input.open()?));
     let mut batches: Batches = Box::new(parallel::in_order(args.threads.count(), chunks, judge));
     if settings.weights.names(&Part::GroupLength) {
         batches = group::through(batches, Arc::clone(settings));

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use r1_model::lora::{self, Saved};
-use r1_model::template::{self, Template};
+use r1_model::template::Template;
 use r1_model::{LoadOptions, Policy, Tokenizer};
-use r1_records::{Prompt, Reader, Row};
+use r1_records::{Reader, Row};
 
 use crate::Args;
 
@@ -27,7 +27,14 @@ pub fn load(args: &Args) -> Result<Loaded> {
         return Err(r1_cli::misuse("--micro-tokens 0 computes nothing", "ask for at least one"));
     }
     let precision = r1_model::network::precision_named(&args.dtype)?;
-    let mut policy = Policy::load(&args.policy, LoadOptions::frozen(precision)).map_err(bad)?;
+    let adapter = args.adapter.as_deref();
+    // The hash reads every byte of the weights once more: beside the loading, not behind it.
+    let (policy, hash) = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| lora::identify(&args.policy, adapter));
+        let policy = Policy::load(&args.policy, LoadOptions::frozen(precision));
+        (policy, hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let mut policy = policy.map_err(bad)?;
     let words = if args.policy.join("tokenizer.json").exists() {
         let tokenizer = Tokenizer::load(&args.policy).map_err(bad)?;
         tokenizer.check_fits(&policy.config).map_err(bad)?;
@@ -37,15 +44,13 @@ pub fn load(args: &Args) -> Result<Loaded> {
     } else {
         None
     };
-    let adapter = args.adapter.as_deref();
     let unfit = |e: anyhow::Error| {
         r1_cli::misuse(format!("{e:#}"), "name an adapter directory that was made for this policy")
     };
     if let Some(dir) = adapter {
         Saved::open(dir, &policy.config).and_then(|saved| saved.attach(&mut policy)).map_err(unfit)?;
     }
-    let hash = lora::identify(&args.policy, adapter).map_err(unfit)?.policy;
-    Ok(Loaded { policy, hash, words })
+    Ok(Loaded { policy, hash: hash.map_err(unfit)?.policy, words })
 }
 
 /// A row and what the policy is given for it.
@@ -58,20 +63,9 @@ pub struct Task {
     pub prompt_ids: Vec<u32>,
 }
 
-/// The prompt of a row as the template wants it.
-fn template_prompt(prompt: Prompt) -> template::Prompt {
-    match prompt {
-        Prompt::Text(text) => template::Prompt::Text(text),
-        Prompt::Messages(messages) => template::Prompt::Messages(
-            messages.into_iter().map(|m| template::Message { role: m.role, content: m.content }).collect(),
-        ),
-    }
-}
-
 /// Token ids of a row's prompt.
 pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Result<Vec<u32>> {
-    let prompt = template_prompt(row.prompt()?);
-    template.render(&prompt, tokenizer).context("the template cannot render the prompt")
+    template.render(&row.prompt()?, tokenizer).context("the template cannot render the prompt")
 }
 
 /// Reads all tasks; an id that comes twice is an error that names both lines.

@@ -1,6 +1,8 @@
 //! From the bytes of a tensor to f32.
 
-use half::{bf16, f16};
+use std::sync::LazyLock;
+
+use half::f16;
 use safetensors::Dtype;
 
 /// Whether [`decode`] knows the type.
@@ -13,20 +15,28 @@ pub(super) fn is_fp8(dtype: Dtype) -> bool {
     dtype == Dtype::F8_E4M3
 }
 
-/// Little-endian values as f32; `None` for types that are not read.
-pub(super) fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let pairs = || bytes.as_chunks::<2>().0.iter().copied();
-    Some(match dtype {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::F8_E4M3 => {
-            let table: Vec<f32> = (0..=255u8).map(e4m3).collect();
-            bytes.iter().map(|b| table[*b as usize]).collect()
+/// Fills `out` with the values of a tensor's `bytes` (little endian) from index `from` on; of a type that is read.
+pub(super) fn decode(dtype: Dtype, bytes: &[u8], from: usize, out: &mut [f32]) {
+    let width = if dtype == Dtype::F32 { 4 } else { 2 - usize::from(is_fp8(dtype)) };
+    let bytes = &bytes[from * width..][..out.len() * width];
+    let pairs = || bytes.as_chunks::<2>().0.iter();
+    match dtype {
+        Dtype::F32 => {
+            out.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b))
         }
-        _ => return None,
-    })
+        // A bf16 value is the upper half of an f32.
+        Dtype::BF16 => out
+            .iter_mut()
+            .zip(pairs())
+            .for_each(|(x, b)| *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)),
+        Dtype::F16 => out.iter_mut().zip(pairs()).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32()),
+        Dtype::F8_E4M3 => out.iter_mut().zip(bytes).for_each(|(x, b)| *x = E4M3[usize::from(*b)]),
+        _ => unreachable!("is_read was asked before"),
+    }
 }
+
+/// All values of [`e4m3`].
+static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|byte| e4m3(byte as u8)));
 
 /// FP8 e4m3fn (Micikevicius et al., FP8 formats for deep learning): sign, 4 bits of exponent with bias 7, 3 of
 /// mantissa; no infinity, all ones is NaN.

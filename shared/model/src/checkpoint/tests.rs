@@ -327,3 +327,119 @@ fn shards_are_found_through_their_index() {
     index(json!({"a": one, "b": two}));
     assert!(shown(Tensors::open(&scratch.0)).contains("does not list tensor z"));
 }
+
+/// A small Llama with one multi-token-prediction layer behind its own.
+fn with_prediction_layer(dir: &Path) -> (Config, Vec<Shape>) {
+    let raw = json!({"architectures": ["LlamaForCausalLM"], "vocab_size": 5, "hidden_size": 4,
+        "intermediate_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 8});
+    let config = Config::parse(raw, None).unwrap();
+    let mut shapes: Vec<Shape> =
+        crate::parameters::specification(&config).into_iter().map(|s| (s.name, s.shape)).collect();
+    shapes.push(("model.layers.1.eh_proj.weight".into(), vec![4, 8]));
+    shapes.push(("model.layers.1.enorm.weight".into(), vec![4]));
+    fs::write(dir.join("config.json"), config.raw.to_string()).unwrap();
+    save_checkpoint(dir, &shapes, SaveDtype::F32, &[], SHARD_BYTES, |name| {
+        Ok(values_of(name, &shapes).into())
+    })
+    .unwrap();
+    (config, shapes)
+}
+
+/// Some values, another for each name.
+fn values_of(name: &str, shapes: &[Shape]) -> Vec<f32> {
+    let count = shapes.iter().find(|(n, _)| n == name).map_or(0, |(_, shape)| shape.iter().product());
+    (0..count).map(|i| (name.len() * 100 + i) as f32 / 64.0).collect()
+}
+
+#[test]
+fn a_large_checkpoint_is_cut_into_files_with_an_index() {
+    let (whole, cut) = (Scratch::of("whole"), Scratch::of("cut"));
+    let (config, shapes) = with_prediction_layer(&whole.0);
+    // A file holds what fits into 100 bytes; a larger tensor would have one to itself.
+    save_checkpoint(&cut.0, &shapes, SaveDtype::Bf16, &[("source", "x".into())], 100, |name| {
+        Ok(values_of(name, &shapes).into())
+    })
+    .unwrap();
+    assert!(!cut.weights().exists());
+    let index: Value = serde_json::from_slice(&fs::read(cut.0.join(INDEX)).unwrap()).unwrap();
+    let total: usize = shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+    assert_eq!(index["metadata"], json!({"total_parameters": total, "total_size": 2 * total}));
+    let files: std::collections::BTreeSet<&str> =
+        index["weight_map"].as_object().unwrap().values().map(|f| f.as_str().unwrap()).collect();
+    assert!(files.len() > 2);
+    let last = format!("model-{0:05}-of-{0:05}.safetensors", files.len());
+    assert!(files.contains(last.as_str()), "{files:?}");
+    let read = Tensors::open(&cut.0).unwrap();
+    read.check(&crate::parameters::specification(&config), &config).unwrap();
+    for (name, shape) in &shapes {
+        let rounded: Vec<f32> =
+            values_of(name, &shapes).iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+        assert_eq!(read.read_f32(name, shape).unwrap(), rounded, "{name}");
+    }
+}
+
+#[test]
+fn prediction_layers_go_along_when_a_policy_is_saved() {
+    let (from, to) = (Scratch::of("mtp"), Scratch::of("mtp-saved"));
+    let (_, shapes) = with_prediction_layer(&from.0);
+    let options = crate::LoadOptions::trainable(Some(crate::Precision::F32));
+    let mut policy = crate::Policy::load(&from.0, options).unwrap();
+    policy.parameters_mut()[0].value[0] = 9.0;
+    policy.save_weights(&to.0, SaveDtype::F32).unwrap();
+    let saved = Tensors::open(&to.0).unwrap();
+    assert_eq!(saved.names().count(), shapes.len());
+    for (name, shape) in &shapes {
+        let mut wanted = values_of(name, &shapes);
+        if name == "model.embed_tokens.weight" {
+            wanted[0] = 9.0;
+        }
+        assert_eq!(saved.read_f32(name, shape).unwrap(), wanted, "{name}");
+    }
+}
+
+/// Headers with one byte changed, in every place: read or refused, quickly, and never by a panic.
+#[test]
+fn damaged_headers_are_read_or_refused() {
+    let scratch = Scratch::of("damaged");
+    let (config, shapes) = with_prediction_layer(&scratch.0);
+    let whole = fs::read(scratch.weights()).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let wanted = crate::parameters::specification(&config);
+    let mut refused = 0;
+    for at in 0..header {
+        for byte in [whole[at] ^ 1, whole[at] ^ 0x80, b'9', b'"', b'}', b'-', 0] {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            fs::write(scratch.weights(), &bytes).unwrap();
+            let read = Tensors::open(&scratch.0).and_then(|t| {
+                t.check(&wanted, &config)?;
+                shapes.iter().try_for_each(|(n, s)| t.read_f32(n, s).map(drop))
+            });
+            refused += usize::from(read.is_err());
+        }
+    }
+    assert!(refused > header, "{refused} of {}", 7 * header);
+}
+
+#[test]
+fn headers_that_ask_for_the_impossible_are_refused() {
+    let scratch = Scratch::of("impossible");
+    let two = |a: Value, b: Value| json!({"a": a, "b": b});
+    let f32s = |shape: Value, from: u64, to: u64| json!({"dtype": "F32", "shape": shape, "data_offsets": [from, to]});
+    for header in [
+        two(f32s(json!([2]), 0, 8), f32s(json!([2]), 4, 12)),
+        two(f32s(json!([2]), 0, 8), f32s(json!([2]), 12, 20)),
+        two(f32s(json!([2]), 0, 8), f32s(json!([u64::MAX, 2]), 8, 16)),
+        two(f32s(json!([2]), 0, 8), f32s(json!([1u64 << 62, 4]), 8, 16)),
+        two(f32s(json!([2]), 0, 8), f32s(json!([2]), 8, 1 << 60)),
+        two(f32s(json!([2]), 8, 0), f32s(json!([2]), 8, 16)),
+        two(f32s(json!([2]), 0, 8), f32s(json!([-1]), 8, 16)),
+        two(f32s(json!([2]), 0, 8), json!({"dtype": "F99", "shape": [2], "data_offsets": [8, 16]})),
+    ] {
+        raw(&scratch.weights(), &header, &[0; 16]);
+        shown(Tensors::open(&scratch.0));
+    }
+    // A length of the header that is larger than any file.
+    fs::write(scratch.weights(), [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
+    shown(Tensors::open(&scratch.0));
+}

@@ -1,14 +1,15 @@
 //! Weights to disk.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use half::bf16;
 use serde_json::{Map, Value, json};
 
-use crate::directory::write_file;
+use super::{INDEX, WEIGHTS};
+use crate::directory::{write_file, write_json};
 
 /// Element type of saved weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,12 @@ impl SaveDtype {
     }
 }
 
+/// A tensor's name and shape.
+pub type Shape = (String, Vec<usize>);
+
+/// Bytes of tensors that go into one weight file; a checkpoint with more has several and an index.
+pub const SHARD_BYTES: usize = 5_000_000_000;
+
 /// Writes tensors (name, shape, row-major values) as one safetensors file, atomically and with the same bytes for the
 /// same values: f32 tensors first, then by name, header padded with blanks to 8 bytes.
 ///
@@ -69,22 +76,66 @@ pub fn save_tensors(
             bail!("{}: tensor {name} is given twice", file.display());
         }
     }
-    let shapes: Vec<(String, Vec<usize>)> = tensors.iter().map(|(n, s, _)| (n.clone(), s.clone())).collect();
+    let shapes: Vec<Shape> = tensors.iter().map(|(n, s, _)| (n.clone(), s.clone())).collect();
     save_one_by_one(file, &shapes, dtype, metadata, |name| {
         Ok(Cow::Borrowed(values.get(name).copied().unwrap_or_default()))
     })
 }
 
+/// Writes a checkpoint's weights into `dir`: `model.safetensors`, or where the tensors take more than `most` bytes
+/// (see [`SHARD_BYTES`]) `model-00001-of-0000N.safetensors` … and last `model.safetensors.index.json`, as transformers
+/// names and fills them. `values` is asked for one tensor at a time.
+///
+/// # Errors
+/// Those of [`save_tensors`].
+pub fn save_checkpoint<'v>(
+    dir: &Path,
+    shapes: &[Shape],
+    dtype: SaveDtype,
+    metadata: &[(&str, String)],
+    most: usize,
+    mut values: impl FnMut(&str) -> Result<Cow<'v, [f32]>>,
+) -> Result<()> {
+    let count = |shape: &Shape| shape.1.iter().product::<usize>();
+    let bytes = |shape: &Shape| count(shape) * dtype.of(&shape.0).bytes();
+    let mut shards: Vec<Vec<Shape>> = vec![Vec::new()];
+    let mut room = most;
+    for shape in shapes {
+        let size = bytes(shape);
+        if size > room && shards.last().is_some_and(|shard| !shard.is_empty()) {
+            shards.push(Vec::new());
+            room = most;
+        }
+        room = room.saturating_sub(size);
+        if let Some(shard) = shards.last_mut() {
+            shard.push(shape.clone());
+        }
+    }
+    if let [all] = shards.as_slice() {
+        return save_one_by_one(&dir.join(WEIGHTS), all, dtype, metadata, &mut values);
+    }
+    let mut files = BTreeMap::new();
+    for (i, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        save_one_by_one(&dir.join(&file), shard, dtype, metadata, &mut values)?;
+        files.extend(shard.iter().map(|(name, _)| (name.clone(), Value::from(file.as_str()))));
+    }
+    let (total, size): (usize, usize) = (shapes.iter().map(count).sum(), shapes.iter().map(bytes).sum());
+    let index = json!({"metadata": {"total_parameters": total, "total_size": size},
+        "weight_map": files.into_iter().collect::<Map<String, Value>>()});
+    write_json(&dir.join(INDEX), &index)
+}
+
 /// [`save_tensors`] for weights that do not all fit into memory: `values` is asked for one tensor at a time.
-pub fn save_one_by_one<'v>(
+fn save_one_by_one<'v>(
     file: &Path,
-    shapes: &[(String, Vec<usize>)],
+    shapes: &[Shape],
     dtype: SaveDtype,
     metadata: &[(&str, String)],
     mut values: impl FnMut(&str) -> Result<Cow<'v, [f32]>>,
 ) -> Result<()> {
     let place = file.display();
-    let mut order: Vec<&(String, Vec<usize>)> = shapes.iter().collect();
+    let mut order: Vec<&Shape> = shapes.iter().collect();
     order.sort_by_key(|(name, _)| (std::cmp::Reverse(dtype.of(name).bytes()), name.as_str()));
 
     let mut header = Map::new();

@@ -32,6 +32,11 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|v| !v.is_null())
     }
 
+    /// Whether the field is there, be it null.
+    pub fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some()
+    }
+
     /// Name of the field as errors print it.
     pub fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

@@ -6,10 +6,10 @@ use r1_kernels::rope::Pairing;
 use serde_json::{Value, json};
 
 use super::fields::{Fields, shown};
-use super::{Architecture, Attention, Config, Head, Moe, rope, score};
+use super::{Architecture, Attention, Config, Head, Moe, known, rope, score};
 
-const SUPPORTED: &str = "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, DeepseekV3ForCausalLM, or \
-                         one of them …ForSequenceClassification";
+const SUPPORTED: &str = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, \
+     DeepseekV2ForCausalLM, DeepseekV3ForCausalLM, or one of them …ForSequenceClassification";
 
 /// Reads and checks a whole config.
 pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
@@ -22,21 +22,27 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
     let vocab_size = top.size("vocab_size")?;
     let max_position_embeddings = top.size("max_position_embeddings")?;
 
-    refuse_what_is_not_computed(top, architecture, layers)?;
+    known::check(&raw)?;
+    refuse_what_is_not_computed(top, architecture)?;
+    let window = window(top, architecture, layers)?;
     let attention = match architecture {
-        Architecture::DeepseekV3 => latent_attention(top, heads)?,
+        Architecture::DeepseekV2 | Architecture::DeepseekV3 => latent_attention(top, heads)?,
         _ => grouped_attention(top, architecture, hidden_size, heads)?,
     };
     let (rotated, pairing) = match attention {
         Attention::Gqa { head_dim, .. } => (head_dim, Pairing::Half),
         Attention::Mla { qk_rope_head_dim, .. } => match top.flag("rope_interleave", true)? {
             true => (qk_rope_head_dim, Pairing::Interleaved),
+            false if architecture == Architecture::DeepseekV2 => {
+                bail!("rope_interleave: false is not supported here, DeepSeek-V2 rotates adjacent pairs")
+            }
             false => (qk_rope_head_dim, Pairing::Half),
         },
     };
     let positions = rope::read(top, rotated, max_position_embeddings, pairing)?;
     let moe = match architecture {
-        Architecture::DeepseekV3 => Some(deepseek_experts(top)?),
+        Architecture::DeepseekV2 => Some(softmax_experts(top)?),
+        Architecture::DeepseekV3 => Some(sigmoid_experts(top)?),
         Architecture::Qwen3Moe => Some(qwen_experts(top)?),
         _ => None,
     };
@@ -44,6 +50,10 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
     let parts = layers.saturating_mul(moe.as_ref().map_or(1, |m| m.experts));
     if parts > 1_000_000 {
         bail!("num_hidden_layers: {layers} layers with {parts} feed-forward parts are not plausible");
+    }
+    // So are tables of angles that no machine holds.
+    if max_position_embeddings.saturating_mul(rotated) > 1 << 30 {
+        bail!("max_position_embeddings: {max_position_embeddings} positions are not plausible");
     }
     let (eos_token_ids, bos_token_id) = special_tokens(top, generation, vocab_size)?;
 
@@ -61,7 +71,7 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
         rope: positions.rope,
         moe,
         tie_word_embeddings: top.flag("tie_word_embeddings", false)?,
-        max_position_embeddings,
+        max_position_embeddings: window.map_or(max_position_embeddings, |w| w.min(max_position_embeddings)),
         initializer_range: top.number("initializer_range")?.unwrap_or(0.02),
         eos_token_ids,
         bos_token_id,
@@ -72,7 +82,10 @@ pub(super) fn config(raw: Value, generation: Option<&Value>) -> Result<Config> {
         bail!("rms_norm_eps and initializer_range must not be negative");
     }
     // Only MLA multiplies the scores by YaRN's magnitude; elsewhere it sits in cos and sin alone.
-    let score_factor = if architecture == Architecture::DeepseekV3 { positions.score_factor } else { 1.0 };
+    let score_factor = match config.attention {
+        Attention::Mla { .. } => positions.score_factor,
+        Attention::Gqa { .. } => 1.0,
+    };
     config.attention_scale = ((config.dk() as f64).powf(-0.5) * score_factor) as f32;
     config.raw = raw;
     Ok(config)
@@ -89,9 +102,11 @@ fn architecture(top: Fields) -> Result<(Architecture, bool)> {
     };
     let family = |name: &str| match name {
         "Llama" => Some(Architecture::Llama),
+        "Mistral" => Some(Architecture::Mistral),
         "Qwen2" => Some(Architecture::Qwen2),
         "Qwen3" => Some(Architecture::Qwen3),
         "Qwen3Moe" => Some(Architecture::Qwen3Moe),
+        "DeepseekV2" => Some(Architecture::DeepseekV2),
         "DeepseekV3" => Some(Architecture::DeepseekV3),
         _ => None,
     };
@@ -107,23 +122,13 @@ fn architecture(top: Fields) -> Result<(Architecture, bool)> {
 }
 
 /// Fields that would change the numbers in a way the kernels do not follow.
-fn refuse_what_is_not_computed(top: Fields, architecture: Architecture, layers: usize) -> Result<()> {
+fn refuse_what_is_not_computed(top: Fields, architecture: Architecture) -> Result<()> {
     top.must_be("hidden_act", &json!("silu"))?;
     if architecture != Architecture::Qwen2 {
         // Qwen2's bias on q, k and v is part of the family and has no field.
         top.must_be("attention_bias", &json!(false))?;
     }
     top.must_be("mlp_bias", &json!(false))?;
-    if let Some(kinds) = top.list("layer_types")?
-        && let Some(kind) = kinds.iter().find(|k| k.as_str() != Some("full_attention"))
-    {
-        bail!("layer_types: {} is not supported, only \"full_attention\"", shown(kind));
-    }
-    // Qwen2 and Qwen3 slide only from layer `max_window_layers` on.
-    let from = top.count("max_window_layers")?.unwrap_or(0);
-    if top.flag("use_sliding_window", false)? && from < layers {
-        bail!("use_sliding_window: sliding-window attention is not supported");
-    }
     if let Some(q) = top.get("quantization_config") {
         let q = Fields::of(q, "quantization_config.")?;
         if q.text("quant_method")? != Some("fp8") {
@@ -140,6 +145,29 @@ fn refuse_what_is_not_computed(top: Fields, architecture: Architecture, layers: 
     Ok(())
 }
 
+/// The sliding window of the layers that have one. Nothing past it is computed (the config's longest sequence ends
+/// there), so a window shorter than the context costs length, never exactness.
+fn window(top: Fields, architecture: Architecture, layers: usize) -> Result<Option<usize>> {
+    let mut slides = match architecture {
+        // transformers' class default is a window of 4096; null switches it off.
+        Architecture::Mistral if !top.has("sliding_window") => return Ok(Some(4096)),
+        Architecture::Mistral => top.get("sliding_window").is_some(),
+        // Qwen2 and Qwen3 slide only from layer `max_window_layers` on.
+        _ => top.flag("use_sliding_window", false)? && top.count("max_window_layers")?.unwrap_or(0) < layers,
+    };
+    for kind in top.list("layer_types")?.into_iter().flatten() {
+        match kind.as_str() {
+            Some("full_attention") => {}
+            Some("sliding_attention") => slides = true,
+            _ => bail!(
+                "layer_types: {} is not supported, only \"full_attention\" and \"sliding_attention\"",
+                shown(kind)
+            ),
+        }
+    }
+    if slides { top.size("sliding_window").map(Some) } else { Ok(None) }
+}
+
 fn grouped_attention(
     top: Fields,
     architecture: Architecture,
@@ -147,8 +175,9 @@ fn grouped_attention(
     heads: usize,
 ) -> Result<Attention> {
     let kv_heads = match top.count("num_key_value_heads")? {
-        Some(_) => top.size("num_key_value_heads")?,
-        None => heads,
+        // Llama's default; the others have a number of their own, which no checkpoint relies on.
+        None if architecture == Architecture::Llama => heads,
+        _ => top.size("num_key_value_heads")?,
     };
     if !heads.is_multiple_of(kv_heads) {
         bail!("num_key_value_heads: {kv_heads} does not divide num_attention_heads {heads}");
@@ -183,11 +212,46 @@ fn latent_attention(top: Fields, heads: usize) -> Result<Attention> {
     })
 }
 
-fn deepseek_experts(top: Fields) -> Result<Moe> {
+/// DeepSeek-V2: softmax over all experts, the best of all (`greedy`) or of the best groups (`group_limited_greedy`, a
+/// group scored by its best expert).
+fn softmax_experts(top: Fields) -> Result<Moe> {
+    top.must_be("scoring_func", &json!("softmax"))?;
+    top.must_be("moe_layer_freq", &json!(1))?;
+    // DeepSeek's own code then leaves out the scaling factor, transformers leaves out the normalization.
+    top.must_be("norm_topk_prob", &json!(false))?;
+    let (groups, top_groups) = match top.text("topk_method")? {
+        None | Some("greedy") => (1, 1),
+        Some("group_limited_greedy") => (top.size("n_group")?, top.size("topk_group")?),
+        Some(other) => bail!(
+            "topk_method: {} is not supported, only \"greedy\" and \"group_limited_greedy\"",
+            shown(&other.into())
+        ),
+    };
+    checked(Moe {
+        experts: top.size("n_routed_experts")?,
+        top_k: top.size("num_experts_per_tok")?,
+        intermediate: top.size("moe_intermediate_size")?,
+        shared: top.count("n_shared_experts")?.unwrap_or(0),
+        first_dense: top.count("first_k_dense_replace")?.unwrap_or(0),
+        groups,
+        top_groups,
+        scoring: Scoring::Softmax,
+        normalize: false,
+        routed_scaling: if top.has("routed_scaling_factor") {
+            top.positive("routed_scaling_factor")? as f32
+        } else {
+            1.0
+        },
+        correction_bias: false,
+    })
+}
+
+/// DeepSeek-V3 and Moonlight: each expert's sigmoid on its own, a bias that moves the selection only.
+fn sigmoid_experts(top: Fields) -> Result<Moe> {
     top.must_be("scoring_func", &json!("sigmoid"))?;
     top.must_be("topk_method", &json!("noaux_tc"))?;
     top.must_be("moe_layer_freq", &json!(1))?;
-    let moe = Moe {
+    checked(Moe {
         experts: top.size("n_routed_experts")?,
         top_k: top.size("num_experts_per_tok")?,
         intermediate: top.size("moe_intermediate_size")?,
@@ -199,15 +263,19 @@ fn deepseek_experts(top: Fields) -> Result<Moe> {
         normalize: top.required_flag("norm_topk_prob")?,
         routed_scaling: top.positive("routed_scaling_factor")? as f32,
         correction_bias: true,
-    };
+    })
+}
+
+/// Refuses numbers of groups and experts that contradict one another.
+fn checked(moe: Moe) -> Result<Moe> {
     if !moe.experts.is_multiple_of(moe.groups) {
         bail!("n_group: {} does not divide n_routed_experts {}", moe.groups, moe.experts);
     }
     if moe.top_groups > moe.groups {
         bail!("topk_group: {} is above n_group {}", moe.top_groups, moe.groups);
     }
-    // A group is scored by the sum of its two best experts.
-    if moe.groups > 1 && moe.experts / moe.groups < 2 {
+    // A group is scored by the sum of its two best experts (sigmoid).
+    if moe.scoring == Scoring::Sigmoid && moe.groups > 1 && moe.experts / moe.groups < 2 {
         bail!("n_group: {} leaves fewer than 2 of {} experts in a group", moe.groups, moe.experts);
     }
     let reachable = moe.experts / moe.groups * moe.top_groups;

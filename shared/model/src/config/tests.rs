@@ -172,6 +172,72 @@ fn families_differ_where_they_should() {
     assert!(error(with(moe, "mlp_only_layers", json!([0]))).contains("mlp_only_layers"));
 }
 
+/// DeepSeek-V2-Lite's config.json, the fields that differ from V3's.
+fn deepseek_v2_lite() -> Value {
+    let mut config = without(without(deepseek_r1(), "quantization_config"), "num_nextn_predict_layers");
+    for (field, value) in [
+        ("architectures", json!(["DeepseekV2ForCausalLM"])),
+        ("aux_loss_alpha", json!(0.001)),
+        ("first_k_dense_replace", json!(1)),
+        ("n_group", json!(1)),
+        ("n_routed_experts", json!(64)),
+        ("n_shared_experts", json!(2)),
+        ("norm_topk_prob", json!(false)),
+        ("num_experts_per_tok", json!(6)),
+        ("num_attention_heads", json!(16)),
+        ("num_key_value_heads", json!(16)),
+        ("q_lora_rank", Value::Null),
+        ("routed_scaling_factor", json!(1.0)),
+        ("scoring_func", json!("softmax")),
+        ("seq_aux", json!(true)),
+        ("topk_group", json!(1)),
+        ("topk_method", json!("greedy")),
+    ] {
+        config[field] = value;
+    }
+    config["rope_scaling"]["mscale"] = json!(0.707);
+    config["rope_scaling"]["mscale_all_dim"] = json!(0.707);
+    config
+}
+
+#[test]
+fn deepseek_v2_takes_the_best_of_all_or_of_the_best_groups() {
+    let c = Config::parse(deepseek_v2_lite(), None).unwrap();
+    assert_eq!(c.architecture, Architecture::DeepseekV2);
+    assert_eq!(c.rope.attention_factor, 1.0);
+    // 192^-1/2 × (0.0707 ln 40 + 1)²
+    assert!((f64::from(c.attention_scale) - 0.114_721_4).abs() < 1e-6, "{}", c.attention_scale);
+    let m = c.moe.unwrap();
+    assert_eq!((m.scoring, m.groups, m.top_groups, m.correction_bias), (Scoring::Softmax, 1, 1, false));
+    let mut grouped = with(deepseek_v2_lite(), "topk_method", json!("group_limited_greedy"));
+    (grouped["n_group"], grouped["topk_group"]) = (json!(8), json!(3));
+    grouped["routed_scaling_factor"] = json!(16.0);
+    let m = Config::parse(grouped, None).unwrap().moe.unwrap();
+    assert_eq!((m.groups, m.top_groups, m.routed_scaling), (8, 3, 16.0));
+    for (field, value) in [
+        ("norm_topk_prob", json!(true)),
+        ("topk_method", json!("noaux_tc")),
+        ("scoring_func", json!("sigmoid")),
+        ("rope_interleave", json!(false)),
+    ] {
+        assert!(error(with(deepseek_v2_lite(), field, value)).contains(field), "{field}");
+    }
+}
+
+#[test]
+fn a_window_bounds_the_context() {
+    let mistral = with(llama31(), "architectures", json!(["MistralForCausalLM"]));
+    let mistral = without(mistral, "rope_scaling");
+    let context = |c: Value| Config::parse(c, None).unwrap().max_position_embeddings;
+    assert_eq!(context(with(mistral.clone(), "sliding_window", json!(1024))), 1024);
+    assert_eq!(context(with(mistral.clone(), "sliding_window", Value::Null)), 131_072);
+    assert_eq!(context(mistral), 4096);
+    assert_eq!(context(qwen2()), 131_072);
+    assert_eq!(context(with(qwen2(), "use_sliding_window", json!(true))), 4096);
+    let layers = with(qwen2(), "layer_types", json!(["full_attention", "sliding_attention"]));
+    assert_eq!(context(layers), 4096);
+}
+
 #[test]
 fn generation_config_goes_before_config() {
     let generation = json!({"bos_token_id": 151646, "eos_token_id": [151643, 151645]});
@@ -186,8 +252,12 @@ fn generation_config_goes_before_config() {
 fn what_is_not_computed_is_refused_by_name() {
     for (config, field, value) in [
         (qwen2(), "hidden_act", json!("gelu")),
-        (qwen2(), "use_sliding_window", json!(true)),
-        (qwen2(), "layer_types", json!(["full_attention", "sliding_attention"])),
+        (without(qwen2(), "sliding_window"), "use_sliding_window", json!(true)),
+        (qwen2(), "layer_types", json!(["full_attention", "chunked_attention"])),
+        (qwen2(), "sliding_windows", json!(4096)),
+        (llama31(), "final_logit_softcapping", json!(30.0)),
+        (llama31(), "query_pre_attn_scalar", json!(256)),
+        (llama31(), "max_position_embeddings", json!(16_777_215)),
         (llama31(), "attention_bias", json!(true)),
         (llama31(), "mlp_bias", json!(true)),
         (llama31(), "quantization_config", json!({"quant_method": "gptq"})),
@@ -198,7 +268,7 @@ fn what_is_not_computed_is_refused_by_name() {
         (llama31(), "rope_scaling", json!("linear")),
         (llama31(), "partial_rotary_factor", json!(0.5)),
         (llama31(), "rope_theta", json!(-1.0)),
-        (llama31(), "architectures", json!(["MistralForCausalLM"])),
+        (llama31(), "architectures", json!(["MixtralForCausalLM"])),
         (llama31(), "architectures", json!(7)),
         (llama31(), "hidden_size", json!("4096")),
         (llama31(), "hidden_size", json!(-4096)),
@@ -225,6 +295,7 @@ fn what_is_not_computed_is_refused_by_name() {
         let named = match field {
             "num_attention_heads" => "num_key_value_heads",
             "qk_rope_head_dim" => "rotated size",
+            "use_sliding_window" => "sliding_window",
             other => other,
         };
         assert!(shown.contains(named), "{field} = {value}: {shown}");

@@ -321,3 +321,64 @@ fn llama3_scaling_is_found_in_its_divisors() {
     draft.tensors.push((ROPE_FACTORS.into(), vec![2], 0, divisors([2.0, 8.0])));
     assert!(scratch.error(&draft.bytes()).contains("not Llama 3.1's scaling"));
 }
+
+/// Every element type against llama.cpp's own Python package (recipe: scripts/golden/gguf_types.py).
+#[test]
+fn every_element_type_has_llama_cpps_values() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gguf/types.json");
+    let golden: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let scratch = Scratch::of("types");
+    let mut draft = llama();
+    let types = golden["types"].as_array().unwrap();
+    for entry in types {
+        let hex = entry["bytes"].as_str().unwrap().as_bytes();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes = hex.chunks(2).map(byte).collect();
+        let kind = entry["type"].as_u64().unwrap() as u32;
+        draft.tensors.push((entry["name"].as_str().unwrap().into(), vec![2, 256], kind, bytes));
+    }
+    fs::write(&scratch.0, draft.bytes()).unwrap();
+    let file = Gguf::open(&scratch.0).unwrap();
+    for entry in types {
+        let name = entry["name"].as_str().unwrap();
+        let values = file.dequantize(name).unwrap();
+        let wanted: Vec<f32> =
+            entry["values"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
+        let scale = wanted.iter().fold(0f32, |m, x| m.max(x.abs()));
+        for (i, (ours, theirs)) in values.iter().zip(&wanted).enumerate() {
+            // The same products, perhaps with another rounding where a minimum is subtracted.
+            assert!((ours - theirs).abs() <= 1e-6 * scale, "{name}[{i}]: {ours} {theirs}");
+        }
+        assert_eq!(values.len(), wanted.len(), "{name}");
+    }
+    assert_eq!(types.len(), 13);
+}
+
+/// Counts beyond the file are found before memory is taken for them.
+#[test]
+fn huge_counts_end_at_once() {
+    let scratch = Scratch::of("huge");
+    let whole = llama().bytes();
+    for at in [8, 16] {
+        for count in [u64::MAX, 1 << 62, 1 << 40, 1_000_000] {
+            let mut bytes = whole.clone();
+            bytes[at..at + 8].copy_from_slice(&count.to_le_bytes());
+            scratch.error(&bytes);
+        }
+    }
+    // A list in the metadata with more elements than there are bytes, and lists in lists.
+    let mut list = b"GGUF\x03\0\0\0".to_vec();
+    list.extend(0u64.to_le_bytes());
+    list.extend(1u64.to_le_bytes());
+    text(&mut list, "x");
+    list.extend(9u32.to_le_bytes());
+    for _ in 0..40 {
+        list.extend(9u32.to_le_bytes());
+        list.extend(1u64.to_le_bytes());
+    }
+    assert!(scratch.error(&list).contains("type 9"));
+    let mut long = list[..37].to_vec();
+    long.extend(8u32.to_le_bytes());
+    long.extend((1u64 << 50).to_le_bytes());
+    assert!(scratch.error(&long).contains("cut short"));
+}

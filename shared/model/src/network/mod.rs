@@ -15,12 +15,14 @@ mod store;
 use std::ops::Range;
 use std::sync::Arc;
 
+use half::bf16;
 use r1_kernels::{Precision, linear, rope};
 
 pub use attention::Attend;
 pub use passes::{Recompute, Tape};
 pub use store::{LoadOptions, Purpose, precision_named};
 
+use crate::checkpoint::{Shape, Tensors};
 use crate::config::Config;
 use crate::parameters::{Index, Kind, Parameter};
 use adapter::{Adapter, Pair};
@@ -32,6 +34,10 @@ pub struct Policy {
     parameters: Vec<Parameter>,
     index: Index,
     packed: Vec<Option<linear::Weight>>,
+    /// the embedding of a policy that only samples from a bf16 checkpoint; its parameter's value is then empty
+    table: Option<Vec<bf16>>,
+    /// multi-token-prediction layers of the checkpoint, to be saved again: what they are and where they lie
+    beside: Option<(Vec<Shape>, Tensors)>,
     rope: Arc<rope::Table>,
     precision: Precision,
     purpose: Purpose,

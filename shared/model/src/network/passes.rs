@@ -35,6 +35,13 @@ impl Policy {
     fn embed(&self, tokens: &[u32]) -> Buffer {
         let c = self.config.hidden_size;
         let mut x = Buffer::new(tokens.len() * c);
+        if let Some(table) = &self.table {
+            for (row, &id) in x.chunks_exact_mut(c).zip(tokens) {
+                let halves = &table[id as usize * c..(id as usize + 1) * c];
+                row.iter_mut().zip(halves).for_each(|(x, half)| *x = half.to_f32());
+            }
+            return x;
+        }
         embedding::forward(self.vector(self.index.embedding), c, tokens, &mut x);
         x
     }

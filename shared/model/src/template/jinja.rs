@@ -57,9 +57,14 @@ impl Jinja {
         tokenizer: &Tokenizer,
         add_generation_prompt: bool,
     ) -> Result<String> {
+        // With whatever else a turn carries: names, tool calls, reasoning.
         let messages: Vec<Value> = messages
             .iter()
-            .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
+            .map(|m| {
+                let own = [("role", m.role.as_str().into()), ("content", m.content.as_str().into())];
+                let beside = m.extra.iter().map(|(name, value)| (name.as_str(), python::value(value)));
+                Value::from_pairs(own.into_iter().chain(beside))
+            })
             .collect();
         let mut context: Vec<(&str, Value)> = vec![
             ("messages", messages.into()),

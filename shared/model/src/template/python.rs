@@ -154,6 +154,22 @@ fn map_method(map: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
+/// JSON as a template's value.
+pub(super) fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(b) => (*b).into(),
+        Json::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(n), _) => n.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => n.as_f64().unwrap_or_default().into(),
+        },
+        Json::String(text) => text.as_str().into(),
+        Json::Array(list) => list.iter().map(value).collect(),
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(k, v)| (k.as_str(), value(v)))),
+    }
+}
+
 /// A template's value as JSON.
 pub(super) fn json(value: &Value) -> Result<Json, Error> {
     Ok(match value.kind() {

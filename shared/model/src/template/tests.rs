@@ -14,7 +14,7 @@ fn with_chat(source: &str) -> Tokenizer {
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 fn rendered(source: &str, messages: &[Message]) -> Result<String> {
@@ -144,11 +144,6 @@ fn examples_need_an_end_and_a_beginning() {
     assert!(error.contains("eos_token is missing"), "{error}");
     d.add_bos = false;
     assert!(Template::Raw.render(&Prompt::Text(String::new()), &d.build().unwrap()).is_err());
-
-    let (prompt, completion) = split_example(vec![message("user", "q"), message("assistant", "a")]).unwrap();
-    assert_eq!((prompt, completion.as_str()), (Prompt::Messages(vec![message("user", "q")]), "a"));
-    assert!(split_example(vec![message("user", "q")]).unwrap_err().to_string().contains("the user's"));
-    assert!(split_example(vec![]).is_err());
 }
 
 #[test]
@@ -184,11 +179,37 @@ fn templates_run_as_in_python() {
     }
 }
 
+/// A turn reaches the template whole: what stands beside its text decides what Qwen's and DeepSeek's templates write.
+#[test]
+fn a_turn_reaches_the_template_whole() {
+    let mut call = message("assistant", "");
+    let calls =
+        serde_json::json!([{"type": "function", "function": {"name": "add", "arguments": {"b": 3, "a": 2}}}]);
+    call.extra.insert("tool_calls".into(), calls);
+    let mut answer = message("tool", "5");
+    answer.extra.insert("name".into(), "add".into());
+    let turns = [message("user", "2 + 3?"), call, answer];
+    let source = "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>\n\
+        {{ c.function | tojson }}\n</tool_call>{% endfor %}{% elif m.role == 'tool' %}{{ m.name }}={{ m.content }}\
+        {% else %}{{ m.content }}|{% endif %}{% endfor %}";
+    assert_eq!(
+        rendered(source, &turns).unwrap(),
+        "2 + 3?|<tool_call>\n{\"name\": \"add\", \"arguments\": {\"b\": 3, \"a\": 2}}\n</tool_call>add=5"
+    );
+    assert_eq!(rendered("{{ messages[0].tool_calls is defined }}", &turns).unwrap(), "False");
+}
+
 #[test]
 fn bad_templates_end_in_one_line() {
     let user = [message("user", "x")];
     for (source, expected) in [
         ("{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}", "does not end"),
+        ("{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}", "chat template"),
+        (
+            "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "chat template",
+        ),
+        ("{{ 'x' * 1000000000000 }}", "chat template"),
         ("\n{{ raise_exception('no\nsystem role') }}", "chat template line 2: no system role"),
         ("{{ messages[0].content.nothing() }}", "nothing"),
         ("{{ nothing.at.all }}", "chat template line 1"),
