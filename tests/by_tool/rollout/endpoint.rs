@@ -165,7 +165,9 @@ fn servers_that_understand_less_are_understood() {
         if path == "/v1/models" {
             models()
         } else if body["prompt"].is_array() {
-            refuse("prompt: Input should be a valid string")
+            // As llama-cpp-python has it: a failure of its own.
+            let words = "1 validation errors: {'loc': ('body', 'prompt', 'str'), 'msg': 'Input should be a valid string'}";
+            Act::Say(500, json!({"error": {"message": words}}).to_string())
         } else if body.get("logprobs").is_some() {
             refuse("logprobs is not supported for this model")
         } else if body.get("return_token_ids").is_some() {

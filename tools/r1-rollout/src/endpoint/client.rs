@@ -249,8 +249,8 @@ impl Client {
             200..=299 => {
                 serde_json::from_str(&text).map_err(|e| passing(format!("{url}: the answer is no JSON: {e}")))
             }
-            // A server may call a request that it does not support a failure of its own.
-            500..=599 if text.to_lowercase().contains("logprobs is not supported") => {
+            // Some servers call a request that they do not understand a failure of their own.
+            500..=599 if ["validation error", "not supported"].iter().any(|w| text.contains(w)) => {
                 Err(Failure::Refused(status, words_of(&text)))
             }
             408 | 409 | 425 | 429 | 500..=599 => {

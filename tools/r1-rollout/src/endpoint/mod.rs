@@ -222,8 +222,8 @@ impl Work {
     /// A prompt as text, for servers that take no ids; BOS is theirs to add.
     fn text(&self, ids: &[u32]) -> Result<String> {
         let Some((tokenizer, _)) = &self.words else { return Ok(String::new()) };
-        let bos = tokenizer.bos().map(|bos| bos.id);
-        let rest = if ids.first().copied() == bos { &ids[1..] } else { ids };
+        let theirs = ids.first().copied() == tokenizer.bos().map(|bos| bos.id) && tokenizer.adds_bos();
+        let rest = &ids[usize::from(theirs)..];
         tokenizer.decode(rest, false)
     }
 
