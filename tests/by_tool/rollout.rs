@@ -2,7 +2,9 @@
 
 mod cuts;
 mod draw;
+mod endpoint;
 mod manners;
+mod resume;
 mod score;
 mod templates;
 

@@ -2,6 +2,10 @@
 
 use super::{PAGE, Shape};
 use crate::lanes::WIDTH;
+use crate::threads::{SharedMut, parallel};
+
+/// Fewer key values than this are not worth a second thread.
+const ALONE: usize = 8 * 1024;
 
 /// Keys and values of one layer in pages of [`PAGE`] positions; a page may belong to several sequences.
 ///
@@ -35,27 +39,44 @@ impl Cache {
         self.s
     }
 
-    /// Stores one position: k_row `[kv_heads · dk]`, v_row `[kv_heads · dv]`.
+    /// Stores a row of k `[rows, kv_heads · dk]` and v `[rows, kv_heads · dv]` at each (page, slot).
     ///
     /// # Panics
-    /// When there is no such page or slot, or the rows have other sizes.
-    pub fn write(&mut self, page: u32, slot: usize, k_row: &[f32], v_row: &[f32]) {
+    /// When there is no such page or slot, or the sizes do not fit.
+    pub fn write_rows(&mut self, places: &[(u32, u32)], k: &[f32], v: &[f32]) {
         let Shape { kv_heads, dk, dv, .. } = self.s;
-        let (page, dvp) = (page as usize, dv.next_multiple_of(WIDTH));
-        assert!(page < self.pages() && slot < PAGE, "attention::Cache::write: page {page}, slot {slot}");
         assert!(
-            k_row.len() == kv_heads * dk && v_row.len() == kv_heads * dv,
-            "attention::Cache::write: k row of {}, v row of {} for {:?}",
-            k_row.len(),
-            v_row.len(),
+            k.len() == places.len() * kv_heads * dk && v.len() == places.len() * kv_heads * dv,
+            "attention::Cache::write_rows: k {} v {} values for {} rows of {:?}",
+            k.len(),
+            v.len(),
+            places.len(),
             self.s
         );
-        for (i, &x) in k_row.iter().enumerate() {
-            self.k[(page * kv_heads * dk + i) * PAGE + slot] = x;
-        }
-        for (h, row) in v_row.chunks_exact(dv).enumerate() {
-            self.v[((page * kv_heads + h) * PAGE + slot) * dvp..][..dv].copy_from_slice(row);
-        }
+        let pages = self.pages();
+        assert!(
+            places.iter().all(|&(page, slot)| (page as usize) < pages && (slot as usize) < PAGE),
+            "attention::Cache::write_rows: a place beyond {pages} pages"
+        );
+        let dvp = dv.next_multiple_of(WIDTH);
+        let (keys, values) = (SharedMut::new(&mut self.k), SharedMut::new(&mut self.v));
+        let head = |h: usize| {
+            for (row, &(page, slot)) in places.iter().enumerate() {
+                let at = (page as usize * kv_heads + h) * PAGE;
+                // SAFETY: a page's keys and values of one head belong to one task.
+                let keys = unsafe { keys.slice(at * dk..(at + PAGE) * dk) };
+                for (to, x) in
+                    keys[slot as usize..].iter_mut().step_by(PAGE).zip(&k[(row * kv_heads + h) * dk..][..dk])
+                {
+                    *to = *x;
+                }
+                let to = (at + slot as usize) * dvp;
+                // SAFETY: as above.
+                let values = unsafe { values.slice(to..to + dv) };
+                values.copy_from_slice(&v[(row * kv_heads + h) * dv..][..dv]);
+            }
+        };
+        if k.len() < ALONE { (0..kv_heads).for_each(head) } else { parallel(kv_heads, head) }
     }
 
     /// Copies the first `slots` positions of a page into another (when a shared, half-filled page is split).

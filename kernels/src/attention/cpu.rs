@@ -196,9 +196,9 @@ on_lanes! {
     /// Folds one page into all rows of a block which see it.
     fn fold_block(f: Fold, block: &Block<'_>, page: usize, group: usize, keys: &[f32], values: &[f32], dk: usize)
         = fold_block_body;
-    /// Folds the pages of a table into `group` rows which see `len` positions.
-    fn fold_table(f: Fold, cache: &Cache, table: &[u32], kv_head: usize, len: usize, group: usize)
-        = fold_table_body;
+    /// Folds the pages of some sequences into their rows, `group` rows a sequence.
+    fn fold_tables(f: Fold, cache: &Cache, tables: &[&[u32]], lens: &[usize], kv_head: usize, group: usize)
+        = fold_tables_body;
     /// out = sums / Σ lanes; returns that sum.
     fn finish(lanes: &[f32], sums: &[f32], out: &mut [f32]) -> f32 = finish_body;
 }
@@ -222,22 +222,38 @@ fn fold_block_body<V: Lanes>(
 }
 
 #[inline(always)]
-fn fold_table_body<V: Lanes>(
+fn fold_tables_body<V: Lanes>(
     f: Fold,
     cache: &Cache,
-    table: &[u32],
+    tables: &[&[u32]],
+    lens: &[usize],
     kv_head: usize,
-    len: usize,
     group: usize,
 ) {
-    for (page, &id) in table[..len.div_ceil(PAGE)].iter().enumerate() {
-        let (keys, values) = cache.page(id, kv_head);
-        let (dk, dvp) = (keys.len() / PAGE, values.len() / PAGE);
-        let seen = (len - page * PAGE).min(PAGE);
-        by_tiles!(V, 0..group, |from, R| {
-            // SAFETY: `f` holds `group` rows, the page PAGE positions.
-            unsafe { fold::<V, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &[seen; R]) }
-        });
+    let longest = lens.iter().max().map_or(0, |len| len.div_ceil(PAGE));
+    for page in 0..longest {
+        let seen = |b: usize| lens[b].saturating_sub(page * PAGE).min(PAGE);
+        let mut b = 0;
+        while b < lens.len() {
+            if seen(b) == 0 {
+                b += 1;
+                continue;
+            }
+            // Neighbours that hold the same page read it together: a prompt's samples, a prompt's own rows.
+            let id = tables[b][page];
+            let mut end = b + 1;
+            while end < lens.len() && seen(end) >= seen(end - 1) && tables[end][page] == id {
+                end += 1;
+            }
+            let (keys, values) = cache.page(id, kv_head);
+            let (dk, dvp) = (keys.len() / PAGE, values.len() / PAGE);
+            by_tiles!(V, b * group..end * group, |from, R| {
+                let seen: [usize; R] = std::array::from_fn(|r| seen((from + r) / group));
+                // SAFETY: `f` holds `group` rows a sequence, the page PAGE positions; `seen` ascends within a run.
+                unsafe { fold::<V, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
+            });
+            b = end;
+        }
     }
 }
 
@@ -251,18 +267,25 @@ fn finish_body<V: Lanes>(lanes: &[f32], sums: &[f32], out: &mut [f32]) -> f32 {
     sum
 }
 
-/// One task for each sequence and kv head.
+/// One task for some neighbouring sequences and one kv head.
 pub(super) fn decode(q: &[f32], cache: &Cache, tables: &[&[u32]], lens: &[usize], s: Shape, out: &mut [f32]) {
     let (group, dvp) = (s.heads / s.kv_heads, s.dv.next_multiple_of(WIDTH));
-    let parts = [group * s.dk, group * dvp, group * WIDTH, group];
+    // Eight tasks a thread or so, no more rows in one than the first caches hold.
+    let step = (lens.len() * s.kv_heads / (8 * threads::count())).clamp(1, (BLOCK / group).max(1));
+    let runs = lens.len().div_ceil(step);
     let out = SharedMut::new(out);
-    threads::parallel(lens.len() * s.kv_heads, |task| {
-        let (b, kv_head) = (task / s.kv_heads, task % s.kv_heads);
+    threads::parallel(runs * s.kv_heads, |task| {
+        let (run, kv_head) = (task / s.kv_heads, task % s.kv_heads);
+        let run = run * step..lens.len().min((run + 1) * step);
+        let rows = run.len() * group;
+        let parts = [rows * s.dk, rows * dvp, rows * WIDTH, rows];
         scratch::with(room(&parts), |mut rest| {
             let [queries, sums, lanes, tops] = parts.map(|n| take(&mut rest, n));
-            let first = b * s.heads + kv_head * group;
-            for (to, x) in queries.iter_mut().zip(&q[first * s.dk..][..group * s.dk]) {
-                *to = x * s.scale;
+            let first = |b: usize| b * s.heads + kv_head * group;
+            for (b, to) in run.clone().zip(queries.chunks_exact_mut(group * s.dk)) {
+                for (to, x) in to.iter_mut().zip(&q[first(b) * s.dk..][..group * s.dk]) {
+                    *to = x * s.scale;
+                }
             }
             start(sums, lanes, tops);
             let f = Fold {
@@ -271,10 +294,10 @@ pub(super) fn decode(q: &[f32], cache: &Cache, tables: &[&[u32]], lens: &[usize]
                 sum: lanes.as_mut_ptr(),
                 out: sums.as_mut_ptr(),
             };
-            fold_table(f, cache, tables[b], kv_head, lens[b], group);
-            for r in 0..group {
-                let at = (first + r) * s.dv;
-                // SAFETY: a task has its own heads of its own sequence.
+            fold_tables(f, cache, &tables[run.clone()], &lens[run.clone()], kv_head, group);
+            for r in 0..rows {
+                let at = (first(run.start + r / group) + r % group) * s.dv;
+                // SAFETY: a task has its own heads of its own sequences.
                 let out = unsafe { out.slice(at..at + s.dv) };
                 finish(&lanes[r * WIDTH..][..WIDTH], &sums[r * dvp..][..s.dv], out);
             }

@@ -118,9 +118,10 @@ pub fn backward(
     backward::backward(q, k, v, out, lse, dout, segments, s, dq, dk, dv);
 }
 
-/// One query per sequence against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`. `tables[b]` lists the pages of
-/// sequence b, `lens[b]` is the number of positions it sees, the one just written included. The bits are those of
-/// [`forward`].
+/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`. `tables[b]` lists the pages of query b's sequence,
+/// `lens[b]` is the number of positions it sees, its own (already written) included. A sequence may have several
+/// queries: a prompt's rows, each seeing one position more. Neighbours with a page in common read it once. The bits are
+/// those of [`forward`].
 ///
 /// # Panics
 /// When the sizes do not fit one another or a table is too short or names a page that does not exist.

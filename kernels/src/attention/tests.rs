@@ -188,15 +188,12 @@ fn decode_has_the_bits_of_forward() {
         let mut cache = Cache::with_pages(9, s);
         let row = |r: usize| (&b.k[r * wk..][..wk], &b.v[r * wv..][..wv]);
         // Leftovers in pages must not matter.
-        for page in 0..9 {
-            for slot in 0..PAGE {
-                cache.write(page, slot, &vec![f32::NAN; wk], &vec![f32::INFINITY; wv]);
-            }
-        }
+        let all: Vec<(u32, u32)> =
+            (0..9).flat_map(|page| (0..PAGE as u32).map(move |slot| (page, slot))).collect();
+        cache.write_rows(&all, &vec![f32::NAN; all.len() * wk], &vec![f32::INFINITY; all.len() * wv]);
         // Both samples share page 7; the half-filled second page 3 belongs to the first, a copy of it to the second.
-        for p in 0..prompt {
-            cache.write([7, 3][p / PAGE], p % PAGE, row(p).0, row(p).1);
-        }
+        let places: Vec<(u32, u32)> = (0..prompt).map(|p| ([7, 3][p / PAGE], (p % PAGE) as u32)).collect();
+        cache.write_rows(&places, &b.k[..prompt * wk], &b.v[..prompt * wv]);
         cache.copy_page(3, 5, prompt - PAGE);
         let tables: [&[u32]; 2] = [&[7, 3, 0], &[7, 5, 2, 8]];
         for i in 0..60 {
@@ -204,7 +201,8 @@ fn decode_has_the_bits_of_forward() {
             let alive: Vec<usize> = (0..2).filter(|&sample| i < samples[sample]).collect();
             let rows: Vec<usize> = alive.iter().map(|&sample| prompt + sample * samples[0] + i).collect();
             for (&sample, &r) in alive.iter().zip(&rows) {
-                cache.write(tables[sample][(prompt + i) / PAGE], (prompt + i) % PAGE, row(r).0, row(r).1);
+                let place = (tables[sample][(prompt + i) / PAGE], ((prompt + i) % PAGE) as u32);
+                cache.write_rows(&[place], row(r).0, row(r).1);
             }
             let q: Vec<f32> = rows.iter().flat_map(|r| b.q[r * wq..][..wq].to_vec()).collect();
             let now: Vec<&[u32]> = alive.iter().map(|&sample| tables[sample]).collect();
@@ -217,6 +215,49 @@ fn decode_has_the_bits_of_forward() {
                 same("decode", &out[r * wo..][..wo], decoded);
             }
         }
+    }
+}
+
+/// Whole sequences through the cache at once: the rows of two prompts that share a page, and of samples of one of them.
+#[test]
+fn many_rows_of_a_sequence_decode_together() {
+    for s in [GQA, MLA, WIDE, ODD] {
+        let (prompt, samples) = (70, [33, 1, 90]);
+        let b = batch(prompt + 124, s);
+        let segments = tree(prompt, &samples);
+        let (out, _) = run(&b, &segments);
+        let mut cache = Cache::with_pages(16, s);
+        let (wk, wv) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
+        // Full pages of the prompt are shared, its third page is copied for each sample.
+        let mut tables: Vec<Vec<u32>> = vec![vec![0, 1, 2]];
+        let mut next = 3;
+        for n in samples {
+            let own = (prompt + n).div_ceil(PAGE) as u32 - 2;
+            tables.push([0, 1].into_iter().chain(next..next + own).collect());
+            next += own;
+        }
+        let (mut places, mut of, mut lens) = (vec![], vec![], vec![]);
+        for (i, segment) in segments.iter().enumerate() {
+            let first = segment.path.len() - segment.queries.len();
+            for p in first..segment.path.len() {
+                places.push((tables[i][p / PAGE], (p % PAGE) as u32));
+                of.push(tables[i].as_slice());
+                lens.push(p + 1);
+            }
+        }
+        cache.write_rows(&places, &b.k, &b.v);
+        for table in &tables[1..] {
+            for p in 2 * PAGE..prompt {
+                let (k, v) = (&b.k[p * wk..][..wk], &b.v[p * wv..][..wv]);
+                cache.write_rows(&[(table[2], (p % PAGE) as u32)], k, v);
+            }
+        }
+        let decoded = any_threads("decode", || {
+            let mut out = vec![0.0; b.rows * s.heads * s.dv];
+            decode(&b.q, &cache, &of, &lens, s, &mut out);
+            out
+        });
+        same("decode", &out, &decoded);
     }
 }
 

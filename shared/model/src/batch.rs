@@ -38,7 +38,7 @@ pub struct Sequence<'a> {
 }
 
 /// Number of leading tokens two sequences have in common.
-fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+pub(crate) fn common_prefix(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
@@ -80,24 +80,6 @@ impl Packed {
             self.target_rows.push(self.segments[segment].path[first - 1 + i]);
             self.target_tokens.push(token);
         }
-    }
-
-    /// Packs prompts alone (no targets), their common header once; returns each prompt's segment.
-    ///
-    /// # Panics
-    /// When a prompt is empty.
-    pub fn prompts(prompts: &[&[u32]]) -> (Packed, Vec<usize>) {
-        let mut batch = Packed::default();
-        let header = header_length(prompts);
-        let root = (header > 0).then(|| batch.push(None, &prompts[0][..header]));
-        let segments = prompts
-            .iter()
-            .map(|p| {
-                assert!(!p.is_empty(), "pack: a prompt needs at least one token");
-                batch.push(root, &p[header..])
-            })
-            .collect();
-        (batch, segments)
     }
 
     /// Packs sequences so that equal prompts, and the header that all prompts begin with, stand in the batch once.

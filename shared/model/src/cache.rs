@@ -1,15 +1,24 @@
-//! Pages of keys and values, handed out and taken back.
+//! Pages of keys and values, handed out and taken back; prefixes that stay for whoever asks for them again.
 //!
 //! A page holds [`PAGE`] positions of one sequence in every layer. Pages are counted references: the samples of a group
-//! share the full pages of their prompt, and each owns the pages it writes.
+//! share the full pages of their prompt, and each owns the pages it writes. A page that [`Prefixes`] keeps and nobody
+//! uses is idle: it is as good as free, and remembers its tokens until the room is needed.
+
+mod prefixes;
 
 use r1_kernels::attention::{Cache, PAGE, Shape};
+
+pub use prefixes::{Found, Prefixes};
 
 /// All layers' pages and who holds them.
 pub struct Pages {
     caches: Vec<Cache>,
     free: Vec<u32>,
     references: Vec<u32>,
+    /// whether a prefix is one of the holders
+    kept: Vec<bool>,
+    /// pages that only a prefix holds
+    idle: usize,
 }
 
 impl Pages {
@@ -19,17 +28,29 @@ impl Pages {
             caches: (0..layers).map(|_| Cache::with_pages(pages, shape)).collect(),
             free: (0..pages as u32).rev().collect(),
             references: vec![0; pages],
+            kept: vec![false; pages],
+            idle: 0,
         }
     }
 
     /// Bytes that one page takes over all layers.
     pub fn page_bytes(layers: usize, s: Shape) -> usize {
-        layers * s.kv_heads * (s.dk + s.dv) * PAGE * size_of::<f32>()
+        Cache::with_pages(1, s).bytes() * layers
     }
 
-    /// Pages that nobody holds.
+    /// Pages that nobody uses: free or idle.
     pub fn available(&self) -> usize {
-        self.free.len()
+        self.free.len() + self.idle
+    }
+
+    /// Pages in use.
+    pub fn held(&self) -> usize {
+        self.references.len() - self.available()
+    }
+
+    /// All pages.
+    pub fn total(&self) -> usize {
+        self.references.len()
     }
 
     /// The layers' caches, for a forward pass.
@@ -37,26 +58,52 @@ impl Pages {
         &mut self.caches
     }
 
-    /// A page with one reference; `None` when all are held.
-    pub fn take(&mut self) -> Option<u32> {
+    /// A free page with one reference; `None` when none is free (some may be idle: see [`Prefixes::take`]).
+    fn take(&mut self) -> Option<u32> {
         let page = self.free.pop()?;
         self.references[page as usize] = 1;
         Some(page)
     }
 
-    /// One more holder of `page`.
+    /// One more user of `page`.
     pub fn share(&mut self, page: u32) {
-        self.references[page as usize] += 1;
+        let p = page as usize;
+        self.idle -= usize::from(self.kept[p] && self.references[p] == 1);
+        self.references[p] += 1;
     }
 
-    /// One holder less; the last one frees the page.
+    /// One user less; a page without users is free, or idle where a prefix keeps it.
     pub fn give_back(&mut self, page: u32) {
-        let count = &mut self.references[page as usize];
-        assert!(*count > 0, "page {page} was given back twice");
-        *count -= 1;
-        if *count == 0 {
+        let p = page as usize;
+        assert!(self.references[p] > u32::from(self.kept[p]), "page {page} was given back twice");
+        self.references[p] -= 1;
+        if self.references[p] == 0 {
             self.free.push(page);
+        } else if self.kept[p] && self.references[p] == 1 {
+            self.idle += 1;
         }
+    }
+
+    /// A prefix keeps a page that is in use.
+    fn keep(&mut self, page: u32) {
+        let p = page as usize;
+        assert!(!self.kept[p] && self.references[p] > 0, "page {page} cannot be kept");
+        self.kept[p] = true;
+        self.references[p] += 1;
+    }
+
+    /// Whether a prefix alone holds a page.
+    fn is_idle(&self, page: u32) -> bool {
+        self.kept[page as usize] && self.references[page as usize] == 1
+    }
+
+    /// An idle page becomes free.
+    fn forget(&mut self, page: u32) {
+        assert!(self.is_idle(page), "page {page} is in use");
+        self.kept[page as usize] = false;
+        self.references[page as usize] = 0;
+        self.idle -= 1;
+        self.free.push(page);
     }
 
     /// Copies the first `slots` positions of a page, in every layer.

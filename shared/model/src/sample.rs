@@ -1,9 +1,11 @@
 //! Drawing one token from one row of logits.
 //!
-//! Order of the cuts: temperature, top-k, top-p, min-p; ties go to the lower token id. The draw is by inversion over the
-//! kept tokens (renormalized). The recorded log-probability is that of the *whole* tempered distribution, which is the
-//! one that training differentiates: truncation is never renormalized into it. At temperature 0 the draw is the arg-max
-//! and the recorded log-probability is taken at temperature 1.
+//! Order: penalties on the logits (repetition, then presence and frequency), temperature, forbidden tokens, top-k, top-p,
+//! min-p; ties go to the lower token id. The draw is by inversion over the kept tokens (renormalized).
+//!
+//! What is recorded is the log-probability of the drawn token in the *whole* tempered distribution of the policy, which
+//! is the one that training differentiates: neither penalties nor forbidden tokens nor a truncation enter it. At
+//! temperature 0 the draw is the arg-max and the recorded log-probability is taken at temperature 1.
 
 use anyhow::{Result, bail};
 use r1_kernels::head;
@@ -19,6 +21,42 @@ pub struct Sampling {
     pub top_p: f32,
     /// drop tokens less probable than this share of the most probable one; 0 keeps all
     pub min_p: f32,
+    /// logits of tokens in the prompt or the completion are divided by this where positive, multiplied where negative
+    /// (Keskar et al. 2019, arXiv 1909.05858); 1 changes nothing
+    pub repetition_penalty: f32,
+    /// taken from the logits of tokens in the completion
+    pub presence_penalty: f32,
+    /// taken from a token's logit for each time that it stands in the completion
+    pub frequency_penalty: f32,
+    /// token sequences that a completion must not contain
+    pub forbidden: Vec<Vec<u32>>,
+}
+
+impl Default for Sampling {
+    /// The policy's own distribution.
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            forbidden: Vec::new(),
+        }
+    }
+}
+
+/// What stands before the token that is drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before<'a> {
+    /// given tokens
+    pub prompt: &'a [u32],
+    /// tokens drawn so far
+    pub drawn: &'a [u32],
+    /// tokens that must not come here
+    pub banned: &'a [u32],
 }
 
 impl Sampling {
@@ -36,6 +74,17 @@ impl Sampling {
         if !(0.0..=1.0).contains(&self.min_p) {
             bail!("min-p {} is not in [0, 1]", self.min_p);
         }
+        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+            bail!("repetition penalty {} is not a finite number > 0", self.repetition_penalty);
+        }
+        for (name, value) in [("presence", self.presence_penalty), ("frequency", self.frequency_penalty)] {
+            if !value.is_finite() {
+                bail!("{name} penalty {value} is not a finite number");
+            }
+        }
+        if self.forbidden.iter().any(Vec::is_empty) {
+            bail!("a forbidden word has no tokens");
+        }
         Ok(())
     }
 
@@ -44,16 +93,56 @@ impl Sampling {
         if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature }
     }
 
-    /// Draws a token with the uniform number `u` in [0, 1); tokens in `banned` get no mass. Returns the token and its
-    /// recorded log-probability in nats.
-    pub fn draw(&self, logits: &[f32], u: f64, banned: &[u32], scratch: &mut Scratch) -> (u32, f32) {
+    /// Draws a token with the uniform number `u` in [0, 1). Returns the token and its recorded log-probability in nats.
+    pub fn draw(&self, logits: &[f32], u: f64, before: Before, scratch: &mut Scratch) -> (u32, f32) {
         let inv = self.inv_temperature();
-        let token = if self.temperature == 0.0 {
-            arg_max(logits, banned)
+        let mut banned = std::mem::take(&mut scratch.banned);
+        banned.clear();
+        banned.extend_from_slice(before.banned);
+        banned.extend(self.forbidden.iter().filter_map(|word| ends_word(word, before.drawn)));
+        let mut penalized = std::mem::take(&mut scratch.penalized);
+        let kept = if self.has_penalties() {
+            self.penalize(logits, before, &mut penalized, &mut scratch.seen);
+            &penalized
         } else {
-            self.draw_tempered(logits, u, banned, inv, scratch)
+            logits
         };
+        let token = if self.temperature == 0.0 {
+            arg_max(kept, &banned)
+        } else {
+            self.draw_tempered(kept, u, &banned, inv, scratch)
+        };
+        (scratch.banned, scratch.penalized) = (banned, penalized);
         (token, head::row_logprob(logits, token, inv, &mut scratch.row))
+    }
+
+    fn has_penalties(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
+    /// The logits with all penalties, into `to`.
+    fn penalize(&self, logits: &[f32], before: Before, to: &mut Vec<f32>, seen: &mut Vec<bool>) {
+        to.clear();
+        to.extend_from_slice(logits);
+        seen.resize(logits.len(), false);
+        let all = || before.prompt.iter().chain(before.drawn).map(|&id| id as usize);
+        if self.repetition_penalty != 1.0 {
+            for id in all() {
+                if !std::mem::replace(&mut seen[id], true) {
+                    let by = self.repetition_penalty;
+                    to[id] = if to[id] > 0.0 { to[id] / by } else { to[id] * by };
+                }
+            }
+            all().for_each(|id| seen[id] = false);
+        }
+        let drawn = || before.drawn.iter().map(|&id| id as usize);
+        for id in drawn() {
+            if !std::mem::replace(&mut seen[id], true) {
+                to[id] -= self.presence_penalty;
+            }
+            to[id] -= self.frequency_penalty;
+        }
+        drawn().for_each(|id| seen[id] = false);
     }
 
     fn draw_tempered(&self, logits: &[f32], u: f64, banned: &[u32], inv: f32, scratch: &mut Scratch) -> u32 {
@@ -121,6 +210,15 @@ fn invert(masses: impl Iterator<Item = (u32, f64)> + Clone, u: f64) -> u32 {
 pub struct Scratch {
     row: Vec<f32>,
     kept: Vec<(u32, f64)>,
+    penalized: Vec<f32>,
+    seen: Vec<bool>,
+    banned: Vec<u32>,
+}
+
+/// The token that would complete `word` after these tokens.
+fn ends_word(word: &[u32], drawn: &[u32]) -> Option<u32> {
+    let (last, first) = word.split_last()?;
+    drawn.ends_with(first).then_some(*last)
 }
 
 /// Most probable token that is not banned; ties to the lower id.
@@ -139,7 +237,11 @@ mod tests {
     use super::*;
 
     fn plain() -> Sampling {
-        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+        Sampling::default()
+    }
+
+    fn before(banned: &[u32]) -> Before<'_> {
+        Before { banned, ..Before::default() }
     }
 
     fn frequencies(s: &Sampling, logits: &[f32], banned: &[u32]) -> Vec<f64> {
@@ -147,7 +249,7 @@ mod tests {
         let mut scratch = Scratch::default();
         let n = 20_000;
         for i in 0..n {
-            let (t, _) = s.draw(logits, (i as f64 + 0.5) / n as f64, banned, &mut scratch);
+            let (t, _) = s.draw(logits, (i as f64 + 0.5) / n as f64, before(banned), &mut scratch);
             counts[t as usize] += 1.0 / n as f64;
         }
         counts
@@ -181,7 +283,7 @@ mod tests {
     fn the_recorded_logprob_is_of_the_whole_distribution() {
         let logits = [0.5f32, -0.25, 1.5];
         let s = Sampling { temperature: 0.7, top_k: 1, ..plain() };
-        let (t, lp) = s.draw(&logits, 0.3, &[], &mut Scratch::default());
+        let (t, lp) = s.draw(&logits, 0.3, before(&[]), &mut Scratch::default());
         let z: f64 = logits.iter().map(|&l| (f64::from(l) / 0.7).exp()).sum();
         assert_eq!(t, 2);
         assert!((f64::from(lp) - (1.5 / 0.7 - z.ln())).abs() < 1e-6);
@@ -190,6 +292,48 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_equals() {
         let s = Sampling { temperature: 0.0, ..plain() };
-        assert_eq!(s.draw(&[1.0, 2.0, 2.0], 0.9, &[], &mut Scratch::default()).0, 1);
+        assert_eq!(s.draw(&[1.0, 2.0, 2.0], 0.9, before(&[]), &mut Scratch::default()).0, 1);
+    }
+
+    #[test]
+    fn penalties_lower_what_was_there_and_are_not_recorded() {
+        let logits = [2.0f32, 1.5, -1.0, 0.5];
+        let s = Sampling { temperature: 0.0, ..plain() };
+        let draw = |s: &Sampling, prompt: &[u32], drawn: &[u32]| {
+            s.draw(&logits, 0.0, Before { prompt, drawn, banned: &[] }, &mut Scratch::default())
+        };
+        let total = f64::from(logits.iter().map(|l| l.exp()).sum::<f32>()).ln();
+        let recorded = |token: u32| (f64::from(logits[token as usize]) - total) as f32;
+        for (s, prompt, drawn, want) in [
+            (Sampling { repetition_penalty: 1.5, ..s.clone() }, &[0][..], &[][..], 1),
+            (Sampling { repetition_penalty: 1.2, ..s.clone() }, &[0][..], &[0, 0][..], 0),
+            (Sampling { presence_penalty: 0.6, ..s.clone() }, &[0][..], &[][..], 0),
+            (Sampling { presence_penalty: 0.6, ..s.clone() }, &[][..], &[0, 0][..], 1),
+            (Sampling { frequency_penalty: 0.4, ..s.clone() }, &[][..], &[0][..], 0),
+            (Sampling { frequency_penalty: 0.4, ..s.clone() }, &[][..], &[0, 0][..], 1),
+            (Sampling { frequency_penalty: -9.0, ..s.clone() }, &[][..], &[2][..], 2),
+        ] {
+            let (token, logprob) = draw(&s, prompt, drawn);
+            assert_eq!(token, want, "{s:?} {drawn:?}");
+            assert!((logprob - recorded(token)).abs() < 1e-6);
+        }
+        // A negative logit moves away from 0.
+        let mut to = Vec::new();
+        let s = Sampling { repetition_penalty: 2.0, ..s };
+        s.penalize(&logits, Before { prompt: &[2, 0, 2], ..Before::default() }, &mut to, &mut Vec::new());
+        assert_eq!(to, [1.0, 1.5, -2.0, 0.5]);
+    }
+
+    #[test]
+    fn forbidden_words_are_never_completed() {
+        let s = Sampling { temperature: 0.0, forbidden: vec![vec![1], vec![3, 0], vec![0, 3, 2]], ..plain() };
+        let draw = |logits: &[f32], drawn: &[u32]| {
+            s.draw(logits, 0.0, Before { drawn, ..Before::default() }, &mut Scratch::default()).0
+        };
+        assert_eq!(draw(&[1.0, 9.0, 0.0, 0.0], &[]), 0);
+        assert_eq!(draw(&[5.0, 9.0, 0.0, 1.0], &[3]), 3);
+        assert_eq!(draw(&[5.0, 0.0, 0.0, 1.0], &[3, 2]), 0);
+        assert_eq!(draw(&[0.0, 0.0, 5.0, 1.0], &[0, 3]), 3);
+        assert_eq!(draw(&[0.0, 0.0, 5.0, 1.0], &[3]), 2);
     }
 }

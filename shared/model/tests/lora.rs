@@ -237,7 +237,7 @@ fn gradients_agree_with_finite_differences() {
 type Drawn = Vec<Vec<(Vec<u32>, Vec<u32>)>>;
 
 fn draw(policy: &Policy, requests: &[Request], sequences: usize, prefill: usize) -> Drawn {
-    let sampling = Sampling { temperature: 0.9, top_k: 0, top_p: 1.0, min_p: 0.0 };
+    let sampling = Sampling { temperature: 0.9, ..Sampling::default() };
     let limits = Limits {
         max_tokens: 40,
         min_tokens: 0,
@@ -245,12 +245,13 @@ fn draw(policy: &Policy, requests: &[Request], sequences: usize, prefill: usize)
         prefill_tokens: prefill,
         kv_bytes: 4 << 20,
         stop: Vec::new(),
+        stop_tokens: Vec::new(),
         seed: 11,
     };
     let mut engine = Engine::plan(policy, None, sampling, limits).unwrap();
     let mut out = Vec::new();
     engine
-        .run(requests, |_, group, _| {
+        .run(requests, |_, group| {
             let bits = |l: Vec<f32>| l.iter().map(|x| x.to_bits()).collect();
             out.push(group.into_iter().map(|c| (c.ids, bits(c.logprobs))).collect());
             Ok(())

@@ -194,6 +194,7 @@ fn limits(max_tokens: usize, sequences: usize) -> Limits {
         prefill_tokens: 16,
         kv_bytes: 4 << 20,
         stop: Vec::new(),
+        stop_tokens: Vec::new(),
         seed: 11,
     }
 }
@@ -210,11 +211,11 @@ fn greedy_continuations_are_those_of_transformers() {
             .enumerate()
             .map(|(i, prompt)| Request { prompt, key: i as u64, samples: 1 })
             .collect();
-        let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
         // In one batch, though their lengths differ.
         let mut engine = Engine::plan(&policy, None, greedy, limits(64, 3)).unwrap();
         engine
-            .run(&requests, |i, completions, _| {
+            .run(&requests, |i, completions| {
                 // The golden ends before a near-tie, where there is one.
                 let wanted = ids(&golden.json["sequences"][i]["greedy"]);
                 assert!(wanted.len() >= 24);
@@ -232,12 +233,12 @@ fn draw(
     sequences: usize,
     prefill: usize,
 ) -> Vec<Vec<(Vec<u32>, Vec<u32>)>> {
-    let sampling = Sampling { temperature: 0.9, top_k: 0, top_p: 1.0, min_p: 0.0 };
+    let sampling = Sampling { temperature: 0.9, ..Sampling::default() };
     let limits = Limits { prefill_tokens: prefill, ..limits(70, sequences) };
     let mut engine = Engine::plan(policy, None, sampling, limits).unwrap();
     let mut out = Vec::new();
     engine
-        .run(requests, |i, completions, _| {
+        .run(requests, |i, completions| {
             assert_eq!(i, out.len(), "groups come in order");
             out.push(
                 completions

@@ -178,3 +178,71 @@ fn lengths_are_bounded_on_both_sides() {
         );
     }
 }
+
+#[test]
+fn penalties_and_forbidden_words_change_the_draw_and_not_the_record() {
+    let given = tasks(4);
+    let flags = "--samples 6 --max-tokens 40 --seed 8";
+    let free = rollout(qwen(), flags, &given).rows();
+    let text = |row: &Value| row["rollout"]["completion"].as_str().unwrap().to_string();
+    let count = |rows: &[Value], word: &str| rows.iter().filter(|row| text(row).contains(word)).count();
+    let repeated = |rows: &[Value]| -> usize {
+        let distinct = |ids: Vec<u64>| ids.iter().collect::<std::collections::BTreeSet<_>>().len();
+        rows.iter().map(|row| ids(row, "completion_ids").len() - distinct(ids(row, "completion_ids"))).sum()
+    };
+    assert!(count(&free, "answer") > 0 && count(&free, " + ") > 0);
+    for (more, holds) in [
+        ("--repetition-penalty 3", None),
+        ("--presence-penalty 9", None),
+        ("--frequency-penalty 5", None),
+        ("--bad-words + --bad-words <answer>", Some("+")),
+    ] {
+        let made = rollout(qwen(), &format!("{flags} {more}"), &given).rows();
+        match holds {
+            Some(word) => assert_eq!((count(&made, word), count(&made, "<answer>")), (0, 0), "{more}"),
+            None => assert!(repeated(&made) < repeated(&free), "{more}"),
+        }
+        let lines: String = made.iter().map(|row| format!("{row}\n")).collect();
+        for row in rollout(qwen(), "--score reference", &lines).rows() {
+            assert_eq!(row["reference"]["logprobs"], row["rollout"]["logprobs"], "{more}");
+        }
+    }
+}
+
+#[test]
+fn stop_tokens_end_as_the_end_of_sequence_does() {
+    let given = tasks(6);
+    let flags = "--samples 4 --max-tokens 48 --seed 2";
+    let free = rollout(qwen(), flags, &given).rows();
+    let made = rollout(qwen(), &format!("{flags} --stop-token </think>"), &given).rows();
+    let mut stopped = 0;
+    for (free, cut) in free.iter().zip(&made) {
+        let (all, own) = (ids(free, "completion_ids"), ids(cut, "completion_ids"));
+        assert!(all.starts_with(&own));
+        if own.len() < all.len() {
+            stopped += 1;
+            assert_eq!(cut["rollout"]["finish_reason"], "stop");
+            assert!(cut["rollout"]["completion"].as_str().unwrap().ends_with("</think>"));
+        }
+    }
+    assert!(stopped > 5, "{stopped}");
+    rollout(qwen(), "--stop-token nothing-like-it", &given).refused(2, &["--stop-token nothing-like-it"]);
+}
+
+#[test]
+fn a_prefill_is_given_and_not_drawn() {
+    let given = tasks(3);
+    let free = rollout(qwen(), "--max-tokens 12 --template r1-zero", &given).rows();
+    let made = rollout(qwen(), "--max-tokens 12 --template r1-zero --prefill <think>2", &given).rows();
+    for (free, row) in free.iter().zip(&made) {
+        let (prompt, longer) = (ids(free, "prompt_ids"), ids(row, "prompt_ids"));
+        assert!(longer.starts_with(&prompt) && longer.len() > prompt.len());
+        assert!(row["rollout"]["completion"].as_str().unwrap().starts_with("<think>2"));
+        assert_eq!(ids(row, "completion_ids").len(), list(row, "logprobs").len());
+    }
+    // The same tokens as a template that ends in the text.
+    let lines: String = made.iter().map(|row| format!("{row}\n")).collect();
+    for row in rollout(qwen(), "--score reference", &lines).rows() {
+        assert_eq!(row["reference"]["logprobs"], row["rollout"]["logprobs"]);
+    }
+}

@@ -64,7 +64,7 @@ fn templates_that_cannot_serve_are_named() {
         outcome.refused(2, words);
         assert_eq!((outcome.stderr.lines().count(), outcome.stdout.as_str()), (1, ""));
     };
-    refused("r1-one", TEXT, &["--template r1-one", "no such file"]);
+    refused("r1-one", TEXT, &["--template r1-one", "no such file; see --help for the templates by name"]);
     refused("r1-zero", TALK, &["stdin:1", "takes one user message"]);
     refused("raw", TALK, &["stdin:1", "takes one user message"]);
     refused(&file("broken.jinja", "{% for %}"), TEXT, &["broken.jinja"]);
@@ -88,4 +88,51 @@ fn templates_that_cannot_serve_are_named() {
     );
     refused("chat", r#"{"prompt":[]}"#, &["stdin:1", "prompt"]);
     refused("chat", r#"{"prompt":[{"role":"user"}]}"#, &["stdin:1", "content"]);
+}
+
+#[test]
+fn cold_start_forms_end_where_the_solution_begins() {
+    let shown = |template: &str| {
+        let made = run("r1-rollout", &[qwen(), "-", "-q", "--max-tokens", "1", "--template", template], TEXT);
+        made.rows()[0]["rollout"]["prompt_ids"].as_array().unwrap().len()
+    };
+    let (few, direct, raw) = (shown("few-shot"), shown("reflection"), shown("raw"));
+    assert!(few > direct && direct > raw, "{few} {direct} {raw}");
+}
+
+#[test]
+fn tokens_are_shown_as_they_are_trained_on() {
+    let show = |row: &str, flags: &[&str]| {
+        let mut arguments = vec![qwen(), "-", "-q", "--show-tokens"];
+        arguments.extend(flags);
+        run("r1-rollout", &arguments, row).success()
+    };
+    let lines = |text: &str, role: &str| text.lines().filter(|l| l.split('\t').nth(2) == Some(role)).count();
+    let prompt = show(TEXT, &[]);
+    assert_eq!((lines(&prompt, "given"), lines(&prompt, "trained")), (prompt_ids(&[], TEXT).len(), 0));
+    let drawn = rollout(qwen(), "--max-tokens 9 --min-tokens 9", TEXT).success();
+    let row: Value = serde_json::from_str(&drawn).unwrap();
+    let text = show(&drawn, &[]);
+    assert_eq!((lines(&text, "given"), lines(&text, "trained")), (ids(&row, "prompt_ids").len(), 9));
+    let example = show(r#"{"id":"e","prompt":"What is 2 + 3?","completion":"<think>5</think>"}"#, &[]);
+    assert!(example.starts_with("# e: ") && lines(&example, "trained") > 2, "{example}");
+    assert!(example.trim_end().ends_with("\"<|eos|>\""), "an example ends in EOS: {example}");
+    assert!(!text.contains('\x1b'), "no colour in a pipe");
+}
+
+#[test]
+fn what_looks_wrong_is_said_before_anything_is_drawn() {
+    let dir = scratch();
+    let path = dir.path().join("opens.jinja");
+    fs::write(&path, "{{ prompt }}\n<think>\n").unwrap();
+    let arguments = [qwen(), "-", "--max-tokens", "1", "--template", path.to_str().unwrap()];
+    let outcome = run("r1-rollout", &arguments, TEXT);
+    assert!(outcome.stderr.contains("warning: the template opens <think> itself"), "{}", outcome.stderr);
+    let path = dir.path().join("twice.jinja");
+    fs::write(&path, "{{ bos_token }}{{ bos_token }}{{ prompt }}").unwrap();
+    let arguments = [qwen(), "-", "--max-tokens", "1", "--template", path.to_str().unwrap()];
+    let outcome = run("r1-rollout", &arguments, TEXT);
+    assert!(outcome.stderr.contains("twice"), "{}", outcome.stderr);
+    let outcome = run("r1-rollout", &[qwen(), "-", "--max-tokens", "1"], TEXT);
+    assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
 }

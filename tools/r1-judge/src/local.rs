@@ -36,7 +36,7 @@ impl Local {
         let template = args.template.as_deref().unwrap_or("auto");
         let template = Template::parse(template, &tokenizer).map_err(wrong)?;
         let ask = &args.ask;
-        let sampling = Sampling { temperature: ask.temperature, top_k: 0, top_p: ask.top_p, min_p: 0.0 };
+        let sampling = Sampling { temperature: ask.temperature, top_p: ask.top_p, ..Sampling::default() };
         let limits = Limits {
             max_tokens: ask.max_tokens,
             min_tokens: 0,
@@ -44,6 +44,7 @@ impl Local {
             prefill_tokens: args.micro_tokens as usize,
             kv_bytes: ask.kv_memory.saturating_mul(1 << 20),
             stop: Vec::new(),
+            stop_tokens: Vec::new(),
             seed: args.seed.seed,
         };
         Engine::plan(&policy, None, sampling.clone(), limits.clone()).map_err(wrong)?;
@@ -56,7 +57,7 @@ impl Local {
     /// When the template refuses, or a signal came.
     pub fn ask(&self, questions: &[Question]) -> Result<Vec<Replies>> {
         let mut engine = Engine::plan(&self.policy, None, self.sampling.clone(), self.limits.clone())?;
-        engine.ask_between_steps(|| if signals::stop_requested() { Err(r1_cli::stopped()) } else { Ok(()) });
+        engine.ask_between_steps(|_| if signals::stop_requested() { Err(r1_cli::stopped()) } else { Ok(()) });
         let mut replies: Vec<Replies> = questions.iter().map(|_| None).collect();
         let (mut requests, mut of) = (Vec::new(), Vec::new());
         for (i, question) in questions.iter().enumerate() {
@@ -70,7 +71,7 @@ impl Local {
             }
         }
         let eos = &self.policy.config.eos_token_ids;
-        engine.run(&requests, |at, group, _| {
+        engine.run(&requests, |at, group| {
             let (i, prefill) = &of[at];
             let texts = group.into_iter().map(|completion| {
                 let ids = match completion.ids.split_last() {

@@ -8,7 +8,11 @@
 //! completions. A row's tokens depend on the seed, the row's id and the sample number, and on nothing else.
 
 mod draw;
+mod endpoint;
+mod resume;
 mod score;
+mod settings;
+mod show;
 mod tasks;
 
 use std::path::PathBuf;
@@ -24,24 +28,26 @@ use clap::Parser;
     r1-rollout reference rollout.jsonl --score reference | r1-reward | r1-advantage | r1-grpo policy -o policy"
 )]
 pub struct Args {
-    /// Policy directory
+    /// Policy directory (with --endpoint also -: none)
     policy: PathBuf,
     #[command(flatten)]
     input: r1_cli::Input,
     #[command(flatten)]
     output: r1_cli::Output,
     #[command(flatten)]
-    draw: draw::Flags,
+    draw: settings::Flags,
     /// Adapter directory (LoRA, in PEFT's format) to lay over the policy
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    #[command(flatten)]
+    remote: endpoint::Flags,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
-    #[arg(long, value_name = "KEY", conflicts_with_all = draw::FLAGS)]
+    #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS)]
     score: Option<String>,
     /// With --score: also the N most probable tokens in each place, most probable first, ties by the lower id
     #[arg(long, value_name = "N", requires = "score")]
     top: Option<usize>,
-    /// Prompt template: auto, r1-zero, chat, raw, or the path of a minijinja file
+    /// Prompt template: auto, r1-zero, chat, raw, few-shot, reflection, or the path of a minijinja file
     #[arg(long, default_value = "auto")]
     template: String,
     /// Compute type of the matrix products
@@ -63,9 +69,11 @@ pub struct Args {
 fn main() -> ExitCode {
     r1_cli::main(|args: Args| {
         r1_kernels::threads::set(args.threads.count());
-        match &args.score {
-            Some(key) => score::run(&args, key),
-            None => draw::run(&args),
+        match (&args.score, &args.remote.endpoint) {
+            (Some(key), _) => score::run(&args, key),
+            (None, Some(url)) => endpoint::run(&args, url),
+            (None, None) if args.draw.show_tokens => show::run(&args),
+            (None, None) => draw::run(&args),
         }
     })
 }

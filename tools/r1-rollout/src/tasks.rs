@@ -36,10 +36,12 @@ pub fn load(args: &Args) -> Result<Loaded> {
     });
     let mut policy = policy.map_err(bad)?;
     let words = if args.policy.join("tokenizer.json").exists() {
-        let tokenizer = Tokenizer::load(&args.policy).map_err(bad)?;
+        let (tokenizer, template) = words(args)?;
         tokenizer.check_fits(&policy.config).map_err(bad)?;
+        for fact in template.lint(&tokenizer, &policy.config) {
+            r1_cli::warn(&fact);
+        }
         policy.config.eos_token_ids = tokenizer.stop_ids(&policy.config);
-        let template = Template::parse(&args.template, &tokenizer).map_err(bad)?;
         Some((tokenizer, template))
     } else {
         None
@@ -53,13 +55,26 @@ pub fn load(args: &Args) -> Result<Loaded> {
     Ok(Loaded { policy, hash: hash.map_err(unfit)?.policy, words })
 }
 
+/// The tokenizer and the template that the arguments name.
+pub fn words(args: &Args) -> Result<(Tokenizer, Template)> {
+    let tokenizer = Tokenizer::load(&args.policy)
+        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)"))?;
+    let template = Template::parse(&args.template, &tokenizer).map_err(|e| {
+        r1_cli::misuse(
+            format!("{e:#}"),
+            "see --help for the templates by name, and that a file's path is right",
+        )
+    })?;
+    Ok((tokenizer, template))
+}
+
 /// A row and what the policy is given for it.
 pub struct Task {
     /// the row with its id filled in
     pub row: Row,
     /// its id
     pub id: String,
-    /// the rendered template
+    /// the rendered template, and what completions are made to begin with; empty where a server renders it
     pub prompt_ids: Vec<u32>,
 }
 
@@ -68,13 +83,22 @@ pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Resu
     template.render(&row.prompt()?, tokenizer).context("the template cannot render the prompt")
 }
 
-/// Reads all tasks; an id that comes twice is an error that names both lines.
-pub fn read(args: &Args, loaded: &Loaded, limit: Option<usize>) -> Result<Vec<Task>> {
-    let Some((tokenizer, template)) = &loaded.words else {
+/// Reads the tasks of a policy that must have a tokenizer.
+pub fn read_with_words(args: &Args, loaded: &Loaded) -> Result<Vec<Task>> {
+    if loaded.words.is_none() {
         return Err(r1_cli::misuse(
             format!("{}: no tokenizer.json", args.policy.display()),
             "sampling needs one; r1-init --tokenizer makes a directory complete",
         ));
+    }
+    read(args, loaded.words.as_ref(), args.draw.limit)
+}
+
+/// Reads all tasks; an id that comes twice is an error that names both lines.
+pub fn read(args: &Args, words: Option<&(Tokenizer, Template)>, limit: Option<usize>) -> Result<Vec<Task>> {
+    let prefill = match words {
+        Some((tokenizer, template)) => args.draw.prefill_ids(tokenizer, template)?,
+        None => Vec::new(),
     };
     let mut tasks = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
@@ -91,12 +115,15 @@ pub fn read(args: &Args, loaded: &Loaded, limit: Option<usize>) -> Result<Vec<Ta
         if row.id().map_err(|e| args.input.blame(e))?.is_none() {
             row.set("id", &id).map_err(|e| args.input.blame(e))?;
         }
-        let prompt_ids = prompt_ids(&row, tokenizer, template).map_err(|e| match e
-            .downcast::<r1_records::RecordError>()
-        {
+        let unfit = |e: anyhow::Error| match e.downcast::<r1_records::RecordError>() {
             Ok(e) => args.input.blame(e),
             Err(e) => args.input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
-        })?;
+        };
+        let mut prompt_ids = match words {
+            Some((tokenizer, template)) => prompt_ids(&row, tokenizer, template).map_err(unfit)?,
+            None => row.prompt().map(|_| Vec::new()).map_err(|e| args.input.blame(e))?,
+        };
+        prompt_ids.extend_from_slice(&prefill);
         tasks.push(Task { row, id, prompt_ids });
     }
     Ok(tasks)

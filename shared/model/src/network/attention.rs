@@ -18,22 +18,13 @@ const LOW_RANK_EPS: f32 = 1e-6;
 pub enum Attend<'a> {
     /// a packed batch on its own (training, scoring)
     Packed(&'a [Segment]),
-    /// a packed batch whose keys and values are also written into cache pages
-    Prefill {
-        /// who attends to whom
-        segments: &'a [Segment],
-        /// one cache per layer
+    /// rows of sequences whose keys and values lie in pages: one new token of each, or many
+    Paged {
+        /// one cache per layer; the rows' own keys and values are written first
         caches: &'a mut [Cache],
-        /// (row, page, slot): where each row's key and value go; a row may go to several pages
-        writes: &'a [(u32, u32, u32)],
-    },
-    /// one new token per sequence
-    Decode {
-        /// one cache per layer
-        caches: &'a mut [Cache],
-        /// page ids of each sequence
+        /// page ids of each row's sequence
         tables: &'a [&'a [u32]],
-        /// visible positions of each sequence, the new one included
+        /// positions that each row sees, its own included
         lens: &'a [usize],
     },
 }
@@ -156,31 +147,14 @@ impl Policy {
         let rows = positions.len();
         let mut out = Buffer::new(rows * s.heads * s.dv);
         let mut lse = Buffer::new(rows * s.heads);
-        let (k_width, v_width) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
         match attend {
             Attend::Packed(segments) => attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse),
-            Attend::Prefill { segments, caches, writes } => {
-                attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse);
-                for &(row, page, slot) in writes.iter() {
-                    let r = row as usize;
-                    caches[layer].write(
-                        page,
-                        slot as usize,
-                        &k[r * k_width..(r + 1) * k_width],
-                        &v[r * v_width..(r + 1) * v_width],
-                    );
-                }
-            }
-            Attend::Decode { caches, tables, lens } => {
-                for b in 0..rows {
-                    let at = lens[b] - 1;
-                    caches[layer].write(
-                        tables[b][at / attention::PAGE],
-                        at % attention::PAGE,
-                        &k[b * k_width..(b + 1) * k_width],
-                        &v[b * v_width..(b + 1) * v_width],
-                    );
-                }
+            Attend::Paged { caches, tables, lens } => {
+                let place = |(table, len): (&&[u32], &usize)| {
+                    (table[(len - 1) / attention::PAGE], ((len - 1) % attention::PAGE) as u32)
+                };
+                let places: Vec<(u32, u32)> = tables.iter().zip(*lens).map(place).collect();
+                caches[layer].write_rows(&places, &k, &v);
                 attention::decode(&q, &caches[layer], tables, lens, s, &mut out);
             }
         }

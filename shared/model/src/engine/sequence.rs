@@ -1,0 +1,85 @@
+//! What is in the engine: prompts whose samples are being started, and sequences.
+
+use super::{Engine, Finish, Request};
+use crate::random::Stream;
+use crate::sample::{Before, Scratch};
+
+/// A prompt that holds pages.
+pub(super) struct Group {
+    pub request: usize,
+    /// samples begun
+    pub started: usize,
+    pub table: Vec<u32>,
+    /// positions whose keys and values are in the pages
+    pub cached: usize,
+    /// of the prompt's last token; empty while the prompt is being computed
+    pub logits: Vec<f32>,
+}
+
+/// A completion in the making.
+pub(super) struct Sequence {
+    pub request: usize,
+    pub sample: usize,
+    pub stream: Stream,
+    /// its pages; empty while it is interrupted
+    pub table: Vec<u32>,
+    /// positions whose keys and values are in the pages
+    pub cached: usize,
+    pub ids: Vec<u32>,
+    pub logprobs: Vec<f32>,
+    pub finish: Option<Finish>,
+    pub scratch: Scratch,
+}
+
+impl Sequence {
+    /// Sample `sample` of a request, nothing drawn yet.
+    pub fn of(r: &Request, request: usize, sample: usize, seed: u64, table: Vec<u32>) -> Sequence {
+        Sequence {
+            request,
+            sample,
+            stream: Stream::of(seed, r.key, sample as u64),
+            table,
+            cached: r.prompt.len(),
+            ids: Vec::new(),
+            logprobs: Vec::new(),
+            finish: None,
+            scratch: Scratch::default(),
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// Draws the next token of one sequence and decides whether it ends.
+    pub(super) fn draw(&self, prompt: &[u32], s: &mut Sequence, logits: &[f32]) {
+        let (eos, stop) = (&self.policy.config.eos_token_ids, &self.limits.stop_tokens);
+        let ends = |id: u32| eos.contains(&id) || stop.contains(&id);
+        let drawn = s.ids.len();
+        let mut banned = Vec::new();
+        if drawn < self.limits.min_tokens {
+            banned.extend(eos.iter().chain(stop));
+        }
+        let before = Before { prompt, drawn: &s.ids, banned: &banned };
+        let (token, logprob) = self.sampling.draw(logits, s.stream.at(drawn as u64), before, &mut s.scratch);
+        s.ids.push(token);
+        s.logprobs.push(logprob);
+        if ends(token) || self.hits_stop(&s.ids) {
+            s.finish = Some(Finish::Stop);
+        } else if s.ids.len() >= self.limits.max_tokens {
+            s.finish = Some(Finish::Length);
+        }
+    }
+
+    /// Whether the last token completes a stop string.
+    fn hits_stop(&self, ids: &[u32]) -> bool {
+        let (Some(tokenizer), Some(longest)) =
+            (self.tokenizer, self.limits.stop.iter().map(String::len).max())
+        else {
+            return false;
+        };
+        // A token is at least one byte of text or nothing at all (specials): a tail this long holds any stop string
+        // that the last token completes, unless it is laced with empty tokens.
+        let tail = &ids[ids.len().saturating_sub(longest + 8)..];
+        let Ok(text) = tokenizer.decode(tail, false) else { return false };
+        self.limits.stop.iter().any(|s| text.contains(s.as_str()))
+    }
+}
