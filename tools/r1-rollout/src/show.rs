@@ -48,7 +48,7 @@ fn tokens(row: &Row, prompt: &[u32], loaded: &Loaded, flags: &Flags) -> Result<(
     }
     match row.get::<String>("completion")? {
         Some(completion) if flags.prefill.is_empty() => {
-            template.render_example(&tasks::template_prompt(row.prompt()?), &completion, tokenizer)
+            template.render_example(&row.prompt()?, &completion, tokenizer)
         }
         _ => Ok((prompt.to_vec(), Vec::new())),
     }

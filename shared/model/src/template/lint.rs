@@ -39,7 +39,7 @@ impl Template {
             found.push(format!("prompts hold BOS ({}) twice", bos.text));
         }
         if let Template::Chat(_) = self {
-            let turn = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+            let turn = |role: &str, content: &str| Message::new(role, content);
             let talk = Prompt::Messages(vec![
                 turn("user", QUESTION),
                 turn("assistant", ANSWER),
