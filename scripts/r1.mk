@@ -139,6 +139,7 @@ $(JUDGES)/$(1).pairs.jsonl: $(2) | settled
 	  | grep -F '"aspect":"$(1)"' > $$@.part)
 	mv $$@.part $$@
 $(JUDGES)/$(1)/done: $(JUDGES)/$(1).pairs.jsonl $(SFT_AGAIN)/done
+	mkdir -p $$(@D)
 	$(BIN)/r1-prefer $(SFT_AGAIN)/policy $$< -o $(JUDGES)/$(1)/policy $(FORM) $(PREFER) --seed $(SEED) $(ENGINE) \
 	  --metrics $(JUDGES)/$(1)/metrics.jsonl
 	touch $$@
