@@ -57,7 +57,7 @@ PRESETS     ?= qwen-tiny llama-tiny
 RL_STUDENTS ?= llama-tiny
 STAGES := base zero sft rl sft-again r1 $(PRESETS) $(RL_STUDENTS:%=%-rl)
 r1-stages: $(RUN)/report.html
-	@$(BIN)/r1-eval $(STAGES:%=$(EVAL)/%.jsonl) $(if $(TASKS),,--by language)
+	@$(BIN)/r1-eval $(STAGES:%=$(EVAL)/%.jsonl)
 	@echo "general requests before and after the last stage, and the report: $(KINDNESS) $(RUN)/report.html"
 
 FORM := --template $(TEMPLATE)
