@@ -177,6 +177,8 @@ fn bad_rows_are_one_line_in_every_tool() {
                 ("r1-rollout", "/rollout/completion_ids"),
                 ("r1-eval", "/rollout"),
                 ("r1-init", "/completion"),
+                // The common beginning of both texts is the prompt then.
+                ("r1-prefer", "/prompt"),
             ];
             if !optional.contains(&(tool.tool, *pointer)) {
                 tool.refuses(&with(missing.to_string().as_bytes()), &[&line]);

@@ -186,7 +186,7 @@ fn a_server_grades_answers_in_order() {
     let input = rollout("a", 0, "<think>thinking 14</think> <answer>14</answer>")
         + &rollout("a", 1, "<think>thinking 14</think> <answer>15</answer>")
         + &rollout("b", 0, "odd 14")
-        + &"{\"id\":\"c\",\"prompt\":\"q\",\"rollout\":{\"completion\":\"14\"}}\n".to_string();
+        + "{\"id\":\"c\",\"prompt\":\"q\",\"rollout\":{\"completion\":\"14\"}}\n";
     let dir = scratch();
     let log = text(&dir.path().join("metrics.jsonl"));
     let flags = ["--endpoint", &url, "--model", "m", "--prompt", "correctness", "--why", "--metrics", &log];

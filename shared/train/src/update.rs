@@ -19,7 +19,7 @@ use crate::optimizer::{AdamW, clip_factor, global_norm};
 use crate::refusal::Refused;
 use crate::router::Load;
 
-pub use scored::Unit;
+pub use scored::{Unit, UnitLoss};
 
 /// Activations of one micro-batch above this are computed twice instead of kept.
 pub(crate) const ACTIVATION_BYTES: usize = 2 << 30;

@@ -33,6 +33,9 @@ impl Unit<'_> {
     }
 }
 
+/// A loss that is called unit by unit: its index and scores ([sequences, labels]) come in, d(loss)/d(score) goes out.
+pub type UnitLoss<'a> = dyn FnMut(usize, &[f32], &mut [f32]) + 'a;
+
 /// Cuts units into micro-batches of at most `budget` tokens (unless one unit alone is longer): largest first, each into the
 /// first micro-batch that has room. Indices in a micro-batch ascend.
 fn plan(units: &[Unit], budget: usize) -> Vec<Vec<usize>> {
@@ -79,11 +82,7 @@ impl Trainer {
     ///
     /// # Panics
     /// When the policy is no classifier, or a prompt is empty.
-    pub fn accumulate_scores(
-        &mut self,
-        units: &[Unit],
-        loss: &mut dyn FnMut(usize, &[f32], &mut [f32]),
-    ) -> Result<(), Refused> {
+    pub fn accumulate_scores(&mut self, units: &[Unit], loss: &mut UnitLoss) -> Result<(), Refused> {
         let labels = self.policy.config.labels().len();
         for chosen in plan(units, self.limits.micro_tokens) {
             let packed = self.pack_units(units, &chosen);
