@@ -115,7 +115,7 @@ pub(crate) fn backward<F: Real>(
         for (&q, &d) in q.iter().zip(&dq) {
             mean += q * d;
         }
-        let width = parts.iter().map(Vec::len).fold(0, |sum, n| sum + n);
+        let width = parts.iter().map(Vec::len).sum();
         let all = softmax(row, w, width, inv_temperature[i]);
         for (part, d) in parts.iter().zip(dq) {
             for &v in part {
