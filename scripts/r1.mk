@@ -15,6 +15,7 @@
 #:  PREFERENCES      pairs (JSONL) to learn `helpful` from, and HARMS to learn `harmless` from [drawn]
 #:  PRESETS          the students, of r1-init [qwen-tiny llama-tiny]; RL_STUDENTS those that also learn by
 #:                   reinforcement alone [llama-tiny]
+#:  READABLE         flags of r1-reject on what is imitated [--format; with MODEL none]
 #:  R1_PROBLEMS, R1_CORPUS, R1_REWARDS, R1_SFT, R1_GRPO, ALL_REWARDS, PREFER: flags, as for R1-Zero
 
 COLD       := $(RUN)/2-cold-start

@@ -172,7 +172,18 @@ fn commands_that_make_prints_are_understood_by_the_tools() {
     for words in [
         vec!["-n", "ROUNDS=1"],
         vec!["-n", "zero", "ROUNDS=2", "SEED=3"],
-        vec!["-n", "r1", "ROUNDS=1", "R1_ROUNDS=2"],
+        vec!["-n", "r1", "ROUNDS=1", "R1_ROUNDS=2", "ALL_ROUNDS=2", "JUDGED_ROUNDS=1", "STUDENT_ROUNDS=1"],
+        vec![
+            "-n",
+            "r1",
+            &given,
+            "MODEL=some/policy",
+            "ROUNDS=1",
+            "R1_ROUNDS=1",
+            "ALL_ROUNDS=1",
+            "JUDGED_ROUNDS=1",
+            "STUDENT_ROUNDS=1",
+        ],
         vec!["-n", "ROUNDS=1", &given, "MODEL=some/policy"],
         vec!["-n", "ROUNDS=1", "MODEL=some/file.gguf"],
     ] {
@@ -200,6 +211,9 @@ fn commands_that_make_prints_are_understood_by_the_tools() {
         "r1-eval",
         "r1-grpo",
         "r1-init",
+        "r1-judge",
+        "r1-plot",
+        "r1-prefer",
         "r1-reject",
         "r1-reward",
         "r1-rollout",
@@ -215,6 +229,36 @@ fn commands_that_make_prints_are_understood_by_the_tools() {
     ] {
         run("r1-sft", wrong, "").refused(2, &[]);
     }
+}
+
+/// `make help` names every variable that a user may set and every target that is not a file.
+#[test]
+fn help_lists_every_target_and_variable() {
+    let help = wait(make(&["help"]).spawn().expect("make can be started"), b"").success();
+    let words: Vec<&str> = help.split(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).collect();
+    let mut rules = vec![root().join("Makefile")];
+    rules.extend(fs::read_dir(root().join("scripts")).expect("readable").flatten().map(|entry| entry.path()));
+    rules.retain(|path| {
+        path.file_name().is_some_and(|n| n == "Makefile") || path.extension().is_some_and(|e| e == "mk")
+    });
+    assert!(rules.len() >= 5, "{rules:?}");
+    let mut known = 0;
+    for path in rules {
+        for line in fs::read_to_string(&path).expect("readable").lines() {
+            let names: Vec<&str> = match (line.split_once("?="), line.strip_prefix(".PHONY:")) {
+                (Some((name, _)), _) => vec![name.trim()],
+                (_, Some(targets)) => targets.split_whitespace().collect(),
+                _ => continue,
+            };
+            // Steps that a target takes on its way.
+            for name in names.into_iter().filter(|name| !["have-rust", "settled", "r1-stages"].contains(name))
+            {
+                assert!(words.contains(&name), "{name} of {} is not in make help", path.display());
+                known += 1;
+            }
+        }
+    }
+    assert!(known > 40, "{known}");
 }
 
 /// `make -s` or `make -n` of a run so small that it takes seconds, with a checkpoint at every other step.

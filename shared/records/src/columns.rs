@@ -136,7 +136,12 @@ impl Row {
     /// thought tags of those data sets as `<think>` and `</think>`.
     pub(crate) fn turns(&self, name: &str) -> Result<Vec<Message>, RecordError> {
         if name != CONVERSATIONS || !self.raw(name).is_some_and(|raw| raw.contains("\"from\"")) {
-            return self.require(name);
+            let turns: Vec<Message> = self.require(name)?;
+            if let Some(i) = turns.iter().position(|turn| turn.content.is_empty() && turn.role == "user") {
+                let fact = format!("turn {} of `{name}` is the user's and has no content", i + 1);
+                return Err(self.error_in(name, fact, "give it what the user says"));
+            }
+            return Ok(turns);
         }
         let said: Vec<Said> = self.require(name)?;
         let system = self.get::<Option<String>>("system")?.flatten().filter(|text| !text.is_empty());
