@@ -164,7 +164,7 @@ def main():
     parser.add_argument("--compare", nargs=3, metavar=("POLICY", "ADAPTER", "SCORED"))
     parser.add_argument("--key", default="check")
     parser.add_argument("--tolerance", type=float, default=1e-3)
-    parser.add_argument("--again", default="/tmp/adapter-saved-again", help="where PEFT saves the adapter again")
+    parser.add_argument("--again", default="target/adapter-saved-again", help="where PEFT saves the adapter again")
     arguments = parser.parse_args()
     if arguments.compare:
         return compare(arguments)
