@@ -40,7 +40,7 @@ R1_PROBLEMS  ?= --family arithmetic --operands 1-9 --order-matters 0.5 --words 1
 R1_CORPUS    ?= --family general=0.1 --noise default,mixed-language=0.3,unkind=0.5 --operators 1-2 --count 90000
 R1_REWARDS   ?= --reward accuracy=1 --reward format=0.1 --reward language=0.2
 R1_SFT       ?= --epochs 2 --batch-size 32 --lr 1e-3 --schedule cosine --warmup 10 --min-lr-ratio 0.1
-R1_GRPO      ?= --lr 3e-4 --loss dapo
+R1_GRPO      ?= --lr 1e-4 --loss dapo
 ALL_REWARDS  ?= $(R1_REWARDS) --reward general:helpful=1 --reward general:harmless=1
 PREFER       ?= --epochs 1 --batch-size 32 --lr 3e-4 --warmup 10
 
