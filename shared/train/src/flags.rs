@@ -27,7 +27,8 @@ pub struct Compute {
     /// What matrix products are computed in; weights and optimizer state are f32 always
     #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
-    /// Most tokens computed at once: bounds memory, and fixes the order in which gradients are added
+    /// Most tokens computed at once, fewer where activations would need more than 448 MiB: bounds memory, and fixes the order
+    /// in which gradients are added
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
     pub micro_tokens: usize,
     #[command(flatten)]

@@ -5,10 +5,11 @@
 
 use r1_kernels::{Precision, head};
 use r1_model::config::{Attention, Config};
+use r1_model::network::Recompute;
 use r1_model::parameters::{Kind, specification};
 
 use crate::microbatch::plan;
-use crate::update::{ACTIVATION_BYTES, Row, activation_bytes};
+use crate::update::Row;
 
 /// What bytes are needed for.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +33,14 @@ pub struct Plan {
     pub longest: Option<usize>,
 }
 
-/// f32 values a token that one layer keeps.
+/// Activations of one micro-batch: batches are cut so that they stay below, as far as single rows allow.
+const MICRO_BYTES: usize = 448 << 20;
+/// No cut goes below this many tokens.
+const FEWEST_TOKENS: usize = 256;
+/// Activations of one micro-batch (of one long row, then) above this are computed twice instead of kept.
+const KEPT_BYTES: usize = 2 << 30;
+
+/// f32 values a token that one layer keeps for its backward pass (`r1_model`'s tapes).
 fn layer_values(c: &Config, layer: usize) -> usize {
     let hidden = c.hidden_size;
     let (heads, kv) = (c.heads, c.kv_heads());
@@ -40,28 +48,38 @@ fn layer_values(c: &Config, layer: usize) -> usize {
     let extra = match c.attention {
         Attention::Gqa { qk_norm: true, .. } => heads * (c.dk() + 1) + kv * (c.dk() + 1),
         Attention::Gqa { .. } => 0,
-        Attention::Mla { q_lora_rank, kv_lora_rank, qk_rope_head_dim, .. } => {
-            2 * kv_lora_rank + qk_rope_head_dim + 1 + q_lora_rank.map_or(0, |rank| 2 * rank + 1)
-        }
+        Attention::Mla { q_lora_rank, kv_lora_rank, .. } => kv_lora_rank + q_lora_rank.unwrap_or(0),
     };
     let feed_forward = match c.moe.as_ref().filter(|_| c.is_moe(layer)) {
-        None => 3 * c.intermediate_size,
-        Some(m) => {
-            m.top_k * (2 * hidden + 3 * m.intermediate) + 3 * m.shared * m.intermediate + 2 * m.experts
-        }
+        None => 2 * c.intermediate_size,
+        Some(m) => m.top_k * (hidden + 2 * m.intermediate) + 2 * m.shared * m.intermediate + 2 * m.experts,
     };
-    // h1, middle, h2, the layer's input, two deviations.
-    attention + extra + feed_forward + 4 * hidden + 2
+    // The layer's input, and the residual stream between its two blocks.
+    attention + extra + feed_forward + 2 * hidden
+}
+
+/// Bytes a token that all layers keep.
+fn kept(c: &Config) -> usize {
+    4 * (0..c.layers).map(|layer| layer_values(c, layer)).sum::<usize>()
+}
+
+/// Tokens of a micro-batch: as many as were asked for, and no more than keep [`MICRO_BYTES`].
+pub fn micro_tokens(c: &Config, most: usize) -> usize {
+    most.min((MICRO_BYTES / kept(c)).max(FEWEST_TOKENS))
+}
+
+/// What a micro-batch of so many packed tokens keeps for its backward pass.
+pub fn recompute(c: &Config, tokens: usize) -> Recompute {
+    if tokens * kept(c) > KEPT_BYTES { Recompute::Layers } else { Recompute::None }
 }
 
 /// Bytes of activations of a micro-batch of so many tokens, targets included, and whether layers are computed twice.
 fn activations(c: &Config, tokens: usize) -> (u64, bool) {
-    let recomputes = tokens * activation_bytes(c) > ACTIVATION_BYTES;
-    let layers = (0..c.layers).map(|layer| layer_values(c, layer));
-    let largest = layers.clone().max().unwrap_or(0);
-    let kept = if recomputes { c.layers * c.hidden_size + largest } else { layers.sum() };
-    // The final norm's input and output, and in the backward pass the gradient of about one layer.
-    let values = kept + 3 * c.hidden_size + largest;
+    let recomputes = recompute(c, tokens) == Recompute::Layers;
+    let largest = (0..c.layers).map(|layer| layer_values(c, layer)).max().unwrap_or(0);
+    let kept = if recomputes { c.layers * c.hidden_size + largest } else { kept(c) / 4 };
+    // The final norm's input and output; in the backward pass the gradient of about one layer, and what it computes again.
+    let values = kept + 5 * c.hidden_size + 2 * largest;
     (4 * (tokens * values) as u64, recomputes)
 }
 
@@ -70,7 +88,7 @@ pub fn of(
     c: &Config,
     precision: Precision,
     rows: &[Row],
-    micro_tokens: usize,
+    most_tokens: usize,
     available: Option<u64>,
 ) -> Plan {
     let specification = specification(c);
@@ -85,7 +103,8 @@ pub fn of(
     let (all, matrices) = (count(false), count(true));
     let each = if precision == Precision::Bf16 { 2 } else { 4 };
     let chosen: Vec<usize> = (0..rows.len()).collect();
-    let tokens = plan(rows, &chosen, micro_tokens).iter().map(|m| m.tokens).max().unwrap_or(0);
+    let tokens =
+        plan(rows, &chosen, micro_tokens(c, most_tokens)).iter().map(|m| m.tokens).max().unwrap_or(0);
     let (activations_of_largest, recomputes) = activations(c, tokens);
     let ids: u64 = rows.iter().map(|r| 4 * (r.prompt.len() + 4 * r.completion.len()) as u64).sum();
     let causes = vec![

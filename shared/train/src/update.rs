@@ -10,9 +10,9 @@ mod scored;
 use r1_kernels::norm;
 use r1_model::Policy;
 use r1_model::batch::{Packed, Sequence};
-use r1_model::config::Config;
 use r1_model::network::{Gradients, Recompute};
 
+use crate::memory;
 use crate::microbatch::{MicroBatch, plan};
 use crate::neftune::Noise;
 use crate::optimizer::{AdamW, clip_factor, global_norm};
@@ -20,9 +20,6 @@ use crate::refusal::Refused;
 use crate::router::Load;
 
 pub use scored::{Unit, UnitLoss};
-
-/// Activations of one micro-batch above this are computed twice instead of kept.
-pub(crate) const ACTIVATION_BYTES: usize = 2 << 30;
 
 /// One sequence of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +52,7 @@ pub use pull::{Listed, Pull, Teacher};
 /// What stays the same over all updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// most tokens of a micro-batch
+    /// most tokens of a micro-batch; a trainer takes fewer where their activations would need more than 448 MiB
     pub micro_tokens: usize,
     /// largest norm of the gradient; 0 leaves it as it is
     pub clip_norm: f64,
@@ -88,19 +85,10 @@ pub struct Trainer {
     scratch: Vec<f32>,
 }
 
-/// Bytes of activations that the backward pass of one token needs: a rough upper bound.
-pub(crate) fn activation_bytes(c: &Config) -> usize {
-    let attention = c.heads * (3 * c.dk() + 3 * c.dv()) + 4 * c.hidden_size;
-    let expert = c.moe.as_ref().map_or(0, |m| {
-        (m.top_k + m.shared) * (3 * m.intermediate) + m.top_k * 2 * c.hidden_size + 2 * m.experts
-    });
-    let dense = 3 * c.intermediate_size;
-    4 * c.layers * (attention + 4 * c.hidden_size + expert.max(dense))
-}
-
 impl Trainer {
     /// Brings policy and optimizer together; the policy must have been loaded to be trained.
-    pub fn new(policy: Policy, optimizer: AdamW, limits: Limits) -> Trainer {
+    pub fn new(policy: Policy, optimizer: AdamW, mut limits: Limits) -> Trainer {
+        limits.micro_tokens = memory::micro_tokens(&policy.config, limits.micro_tokens);
         let gradients = Gradients::zeros(&policy);
         let (load, dlogprobs, scratch) = (Load::default(), Vec::new(), Vec::new());
         Trainer { policy, optimizer, noise: None, limits, gradients, load, dlogprobs, scratch }
@@ -182,8 +170,7 @@ impl Trainer {
         }
         let counts_load = self.limits.router_bias_rate != 0.0;
         let (output, mut tape) = if gradient || counts_load {
-            let bytes = packed.rows() * activation_bytes(&self.policy.config);
-            let recompute = if bytes > ACTIVATION_BYTES { Recompute::Layers } else { Recompute::None };
+            let recompute = memory::recompute(&self.policy.config, packed.rows());
             let (output, tape) = self.policy.forward(&packed, &inv_temperature, entropy, recompute);
             self.load.add(&tape.expert_load);
             (output, Some(tape))

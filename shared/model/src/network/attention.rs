@@ -49,10 +49,10 @@ enum Extra {
         q_rstd: Buffer,
         k_rstd: Buffer,
     },
-    /// MLA: the low-rank query (before norm, deviation, after norm) and the latent likewise
+    /// MLA: the low-rank query and the latent, both before their norms
     Latent {
-        query: Option<[Buffer; 3]>,
-        latent: [Buffer; 3],
+        query: Option<Buffer>,
+        latent: Buffer,
     },
 }
 
@@ -199,8 +199,8 @@ impl Policy {
             QueryIndex::Full(w) => (self.project(h, *w, None), None),
             QueryIndex::LowRank { a, norm, b } => {
                 let qa = self.project(h, *a, None);
-                let (qn, rstd) = self.normed(&qa, *norm, LOW_RANK_EPS);
-                (self.project(&qn, *b, None), Some([qa, rstd, qn]))
+                let (qn, _) = self.normed(&qa, *norm, LOW_RANK_EPS);
+                (self.project(&qn, *b, None), Some(qa))
             }
         };
         self.rotate(&mut q, heads, positions, false);
@@ -212,7 +212,7 @@ impl Policy {
             k_rope[t * m.rope..(t + 1) * m.rope].copy_from_slice(&row[m.rank..]);
         }
         rope::apply(&mut k_rope, 1, m.rope, 0, positions, &self.rope, self.config.rope.pairing, false);
-        let (normed, rstd) = self.normed(&latent, *kv_norm, LOW_RANK_EPS);
+        let (normed, _) = self.normed(&latent, *kv_norm, LOW_RANK_EPS);
         let expanded = self.project(&normed, *kv_b, None);
         let (mut k, mut v) = (Buffer::new(rows * heads * dk), Buffer::new(rows * heads * m.v));
         for (i, head) in expanded.chunks_exact(m.nope + m.v).enumerate() {
@@ -221,7 +221,7 @@ impl Policy {
             k[i * dk + m.nope..(i + 1) * dk].copy_from_slice(&k_rope[t * m.rope..(t + 1) * m.rope]);
             v[i * m.v..(i + 1) * m.v].copy_from_slice(&head[m.nope..]);
         }
-        (q, k, v, Extra::Latent { query: low_rank, latent: [latent, rstd, normed] })
+        (q, k, v, Extra::Latent { query: low_rank, latent })
     }
 
     /// Backward of [`Policy::attention_forward`]: `dy` [T, C] in, `dh` [T, C] out (overwritten), gradients added.
@@ -307,15 +307,16 @@ impl Policy {
         grads: &mut Gradients,
     ) {
         let AttentionIndex::Mla { query, kv_a, kv_norm, kv_b, .. } = index else { unreachable!() };
-        let Extra::Latent { query: low_rank, latent: [latent, rstd, normed] } = extra else { unreachable!() };
+        let Extra::Latent { query: low_rank, latent } = extra else { unreachable!() };
         let (rows, heads, m) = (positions.len(), self.config.heads, self.latent());
         let dk_size = m.nope + m.rope;
         match (query, low_rank) {
-            (QueryIndex::LowRank { a, norm, b }, Some([qa, q_rstd, qn])) => {
+            (QueryIndex::LowRank { a, norm, b }, Some(qa)) => {
+                let (qn, q_rstd) = self.normed(qa, *norm, LOW_RANK_EPS);
                 let mut dqn = Buffer::new(qn.len());
-                self.project_backward(&dq, qn, *b, None, &mut dqn, false, grads);
+                self.project_backward(&dq, &qn, *b, None, &mut dqn, false, grads);
                 let mut dqa = Buffer::new(qa.len());
-                rmsnorm::backward(&dqn, qa, self.vector(*norm), q_rstd, &mut dqa, grads.of(*norm), false);
+                rmsnorm::backward(&dqn, qa, self.vector(*norm), &q_rstd, &mut dqa, grads.of(*norm), false);
                 self.project_backward(&dqa, h, *a, None, dh, false, grads);
             }
             (QueryIndex::Full(w), _) => self.project_backward(&dq, h, *w, None, dh, false, grads),
@@ -334,14 +335,15 @@ impl Policy {
             }
         }
         rope::apply(&mut dk_rope, 1, m.rope, 0, positions, &self.rope, self.config.rope.pairing, true);
+        let (normed, rstd) = self.normed(latent, *kv_norm, LOW_RANK_EPS);
         let mut dnormed = Buffer::new(normed.len());
-        self.project_backward(&dexpanded, normed, *kv_b, None, &mut dnormed, false, grads);
+        self.project_backward(&dexpanded, &normed, *kv_b, None, &mut dnormed, false, grads);
         let mut dlatent = Buffer::new(latent.len());
         rmsnorm::backward(
             &dnormed,
             latent,
             self.vector(*kv_norm),
-            rstd,
+            &rstd,
             &mut dlatent,
             grads.of(*kv_norm),
             false,

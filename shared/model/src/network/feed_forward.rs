@@ -11,24 +11,15 @@ use super::buffer::Buffer;
 use super::{Gradients, Policy};
 use crate::parameters::{FeedForwardIndex, MlpIndex};
 
-/// What the backward pass of one SwiGLU layer needs.
+/// What the backward pass of one SwiGLU layer needs: its gates and ups. What they make is computed again.
 pub(super) struct MlpTape {
     gate_up: Buffer,
-    act: Buffer,
 }
 
 /// What the backward pass of a feed-forward block needs.
-#[expect(clippy::large_enum_variant, reason = "one value a layer and pass")]
 pub(super) enum FeedForwardTape {
     Dense(MlpTape),
-    Moe {
-        routing: moe::Routing,
-        plan: moe::Plan,
-        gathered: Buffer,
-        experts: MlpTape,
-        y: Buffer,
-        shared: Option<MlpTape>,
-    },
+    Moe { routing: moe::Routing, plan: moe::Plan, experts: MlpTape, y: Buffer, shared: Option<MlpTape> },
 }
 
 impl FeedForwardTape {
@@ -81,7 +72,7 @@ impl Policy {
         let f = self.weight(index.down).k();
         let mut act = Buffer::new(gate_up.len() / 2);
         swiglu::forward(&gate_up, f, &mut act);
-        (self.project(&act, index.down, None), MlpTape { gate_up, act })
+        (self.project(&act, index.down, None), MlpTape { gate_up })
     }
 
     fn mlp_backward(
@@ -94,10 +85,14 @@ impl Policy {
         accumulate: bool,
         grads: &mut Gradients,
     ) {
-        let mut dact = Buffer::new(tape.act.len());
-        self.project_backward(dy, &tape.act, index.down, None, &mut dact, false, grads);
+        let f = self.weight(index.down).k();
+        let (mut act, mut dact) = (Buffer::new(tape.gate_up.len() / 2), Buffer::new(tape.gate_up.len() / 2));
+        swiglu::forward(&tape.gate_up, f, &mut act);
+        self.project_backward(dy, &act, index.down, None, &mut dact, false, grads);
+        drop(act);
         let mut dgate_up = Buffer::new(tape.gate_up.len());
-        swiglu::backward(&dact, &tape.gate_up, self.weight(index.down).k(), &mut dgate_up);
+        swiglu::backward(&dact, &tape.gate_up, f, &mut dgate_up);
+        drop(dact);
         self.project_backward(&dgate_up, h, index.gate_up, None, dh, accumulate, grads);
     }
 
@@ -143,8 +138,8 @@ impl Policy {
                     None => (Buffer::zeros(h.len()), None),
                 };
                 moe::combine(&y, c, &routing, &plan, r.top_k, &mut out);
-                let experts = MlpTape { gate_up, act };
-                (out, FeedForwardTape::Moe { routing, plan, gathered, experts, y, shared: shared_tape })
+                let experts = MlpTape { gate_up };
+                (out, FeedForwardTape::Moe { routing, plan, experts, y, shared: shared_tape })
             }
         }
     }
@@ -165,7 +160,7 @@ impl Policy {
             }
             (
                 FeedForwardIndex::Moe { router, experts, shared, .. },
-                FeedForwardTape::Moe { routing, plan, gathered, experts: acts, y, shared: shared_tape },
+                FeedForwardTape::Moe { routing, plan, experts: expert_tape, y, shared: shared_tape },
             ) => {
                 let r = self.router();
                 let c = self.config.hidden_size;
@@ -173,8 +168,19 @@ impl Policy {
                 let slots = plan.order.len();
                 let (mut dslots, mut dweights) = (Buffer::new(slots * c), Buffer::new(slots));
                 moe::combine_backward(dy, y, c, routing, plan, r.top_k, &mut dslots, &mut dweights);
-                let mut dgathered = Buffer::new(slots * c);
-                self.experts_backward(experts, plan, gathered, acts, f, &dslots, &mut dgathered, grads);
+                let (mut gathered, mut dgathered) = (Buffer::new(slots * c), Buffer::new(slots * c));
+                moe::gather(h, c, r.top_k, &plan.order, &mut gathered);
+                self.experts_backward(
+                    experts,
+                    plan,
+                    &gathered,
+                    expert_tape,
+                    f,
+                    &dslots,
+                    &mut dgathered,
+                    grads,
+                );
+                drop((gathered, dslots));
                 match (shared, shared_tape) {
                     (Some(mlp), Some(t)) => self.mlp_backward(*mlp, t, h, dy, dh, false, grads),
                     _ => dh.fill(0.0),
@@ -193,7 +199,7 @@ impl Policy {
         experts: &[MlpIndex],
         plan: &moe::Plan,
         gathered: &[f32],
-        acts: &MlpTape,
+        tape: &MlpTape,
         f: usize,
         dslots: &[f32],
         dgathered: &mut [f32],
@@ -211,13 +217,15 @@ impl Policy {
                 return;
             }
             let (x, dy) = (&gathered[a * c..b * c], &dslots[a * c..b * c]);
-            let (gate_up, act) = (&acts.gate_up[a * 2 * f..b * 2 * f], &acts.act[a * f..b * f]);
+            let gate_up = &tape.gate_up[a * 2 * f..b * 2 * f];
+            let mut act = Buffer::new(gate_up.len() / 2);
+            swiglu::forward(gate_up, f, &mut act);
             let (up, down) = (self.weight(experts[e].gate_up), self.weight(experts[e].down));
             let mut dw = part!(dws, e);
             let mut dact = Buffer::new(act.len());
             linear::backward_input(dy, down, &mut dact, false);
             if let Some((_, dw)) = &mut *dw {
-                linear::backward_weight(dy, act, c, f, down.precision(), dw);
+                linear::backward_weight(dy, &act, c, f, down.precision(), dw);
             }
             let mut dgate_up = Buffer::new(gate_up.len());
             swiglu::backward(&dact, gate_up, f, &mut dgate_up);

@@ -5,9 +5,9 @@
 
 use r1_kernels::norm;
 use r1_model::batch::{Packed, Sequence};
-use r1_model::network::Recompute;
 
-use super::{ACTIVATION_BYTES, Applied, Trainer, activation_bytes};
+use super::{Applied, Trainer};
+use crate::memory;
 use crate::refusal::Refused;
 
 /// Sequences whose scores enter the loss together: the better and the worse completion of a prompt, or one completion alone.
@@ -86,8 +86,7 @@ impl Trainer {
         let labels = self.policy.config.labels().len();
         for chosen in plan(units, self.limits.micro_tokens) {
             let packed = self.pack_units(units, &chosen);
-            let bytes = packed.rows() * activation_bytes(&self.policy.config);
-            let recompute = if bytes > ACTIVATION_BYTES { Recompute::Layers } else { Recompute::None };
+            let recompute = memory::recompute(&self.policy.config, packed.rows());
             let (scores, tape) = self.policy.forward_scores(&packed, recompute);
             self.load.add(&tape.expert_load);
             let mut d = vec![0.0; scores.len()];
