@@ -18,12 +18,17 @@ struct Round {
 
 impl Round {
     fn of(preset: &str) -> Round {
+        Round::drawn(preset, "0")
+    }
+
+    /// A round of another draw.
+    fn drawn(preset: &str, seed: &str) -> Round {
         let dir = scratch();
         let (path, _) = policy(dir.path(), preset);
         let policy = path.to_str().unwrap().to_string();
         let tasks = run("r1-tasks", &["--count", "6", "--seed", "9", "-q"], "").success();
-        let drawn =
-            run("r1-rollout", &[&policy, "-", "-n", "4", "--max-tokens", "12", "-q"], &tasks).success();
+        let flags = ["-n", "4", "--max-tokens", "12", "--seed", seed, "-q"];
+        let drawn = run("r1-rollout", &[&[policy.as_str(), "-"][..], &flags].concat(), &tasks).success();
         // A fresh policy is never right: rewards that spread, so that there is something to learn.
         let mut text = String::new();
         for (i, mut row) in rows(&drawn).into_iter().enumerate() {

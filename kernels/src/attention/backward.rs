@@ -232,14 +232,14 @@ unsafe fn tile_backward<V: Lanes, const R: usize>(
     unsafe {
         let q = rows.q.add(from * dkp);
         let dout = rows.dout.add(from * dvp);
-        let scores = products::<V, R>(q, dkp, page.key_columns, dk);
+        let scores = products::<V, f32, R>(q, dkp, page.key_columns, dk);
         let mut p = [[0.0; PAGE]; R];
         for r in 0..R {
             let lse = V::splat(*rows.lse.add(from + r));
             exp(scores[r][0].sub(lse)).store(p[r].as_mut_ptr());
             exp(scores[r][1].sub(lse)).store(p[r].as_mut_ptr().add(WIDTH));
         }
-        let dp = products::<V, R>(dout, dvp, page.value_columns, dv);
+        let dp = products::<V, f32, R>(dout, dvp, page.value_columns, dv);
         let mut ds = [[0.0; PAGE]; R];
         for r in 0..R {
             let along = V::splat(*rows.along.add(from + r));
@@ -249,7 +249,7 @@ unsafe fn tile_backward<V: Lanes, const R: usize>(
             }
         }
         // Positions beyond `seen` hold leftovers; the three loops below do not look at them.
-        mix::<V, R>(&ds, seen, &[1.0; R], page.key_rows, dkp, rows.dq.add(from * dkp));
+        mix::<V, f32, R>(&ds, seen, &[1.0; R], page.key_rows, dkp, rows.dq.add(from * dkp));
         spread::<V, R>(&ds, seen, q, dkp, page.dk);
         spread::<V, R>(&p, seen, dout, dvp, page.dv);
     }

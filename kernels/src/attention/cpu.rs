@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::cache::{Kept, Rows};
+use super::stored::Stored;
 use super::tile::{Fold, by_tiles, fold};
 use super::{Cache, PAGE, Segment, Shape};
 use crate::lanes::{Lanes, WIDTH, ln};
@@ -198,7 +200,7 @@ on_lanes! {
         = fold_block_body;
     /// Folds the pages of some sequences into their rows, `group` rows a sequence.
     fn fold_tables(f: Fold, cache: &Cache, tables: &[&[u32]], lens: &[usize], kv_head: usize, group: usize)
-        = fold_tables_body;
+        = fold_cache;
     /// out = sums / Σ lanes; returns that sum.
     fn finish(lanes: &[f32], sums: &[f32], out: &mut [f32]) -> f32 = finish_body;
 }
@@ -217,12 +219,12 @@ fn fold_block_body<V: Lanes>(
     by_tiles!(V, block.first(page, group)..block.queries.len() * group, |from, R| {
         let seen = block.seen::<R>(page, from, group);
         // SAFETY: `f` holds the block's rows, the page its positions.
-        unsafe { fold::<V, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
+        unsafe { fold::<V, f32, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
     });
 }
 
 #[inline(always)]
-fn fold_tables_body<V: Lanes>(
+fn fold_cache<V: Lanes>(
     f: Fold,
     cache: &Cache,
     tables: &[&[u32]],
@@ -230,6 +232,23 @@ fn fold_tables_body<V: Lanes>(
     kv_head: usize,
     group: usize,
 ) {
+    match &cache.kept {
+        Kept::F32(rows) => fold_rows::<V, f32>(f, rows, cache.shape(), tables, lens, kv_head, group),
+        Kept::Bf16(rows) => fold_rows::<V, u16>(f, rows, cache.shape(), tables, lens, kv_head, group),
+    }
+}
+
+#[inline(always)]
+fn fold_rows<V: Lanes, S: Stored>(
+    f: Fold,
+    rows: &Rows<S>,
+    s: Shape,
+    tables: &[&[u32]],
+    lens: &[usize],
+    kv_head: usize,
+    group: usize,
+) {
+    let (dk, dvp) = (s.dk, s.dv.next_multiple_of(WIDTH));
     let longest = lens.iter().max().map_or(0, |len| len.div_ceil(PAGE));
     for page in 0..longest {
         let seen = |b: usize| lens[b].saturating_sub(page * PAGE).min(PAGE);
@@ -245,12 +264,11 @@ fn fold_tables_body<V: Lanes>(
             while end < lens.len() && seen(end) >= seen(end - 1) && tables[end][page] == id {
                 end += 1;
             }
-            let (keys, values) = cache.page(id, kv_head);
-            let (dk, dvp) = (keys.len() / PAGE, values.len() / PAGE);
+            let (keys, values) = rows.page(id, kv_head);
             by_tiles!(V, b * group..end * group, |from, R| {
                 let seen: [usize; R] = std::array::from_fn(|r| seen((from + r) / group));
                 // SAFETY: `f` holds `group` rows a sequence, the page PAGE positions; `seen` ascends within a run.
-                unsafe { fold::<V, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
+                unsafe { fold::<V, S, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
             });
             b = end;
         }

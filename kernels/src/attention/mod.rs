@@ -19,6 +19,7 @@ mod cache;
 mod cpu;
 #[cfg(test)]
 mod reference;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -26,6 +27,7 @@ mod tile;
 use std::ops::Range;
 
 pub use cache::Cache;
+pub use stored::round_to_bf16;
 
 /// Positions per block. Softmax is folded block by block, blocks aligned to position 0 of the sequence.
 pub const PAGE: usize = 32;
@@ -121,7 +123,7 @@ pub fn backward(
 /// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`. `tables[b]` lists the pages of query b's sequence,
 /// `lens[b]` is the number of positions it sees, its own (already written) included. A sequence may have several
 /// queries: a prompt's rows, each seeing one position more. Neighbours with a page in common read it once. The bits are
-/// those of [`forward`].
+/// those of [`forward`] over what the cache stores: with a cache in bf16, over keys and values after [`round_to_bf16`].
 ///
 /// # Panics
 /// When the sizes do not fit one another or a table is too short or names a page that does not exist.

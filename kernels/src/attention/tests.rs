@@ -1,6 +1,7 @@
 //! Every path against the reference and against each other: packed, cut, shared, decoded, one thread and several.
 
 use super::*;
+use crate::Precision;
 use crate::lanes::each_level;
 use crate::testing::{any_threads, close, dot, same, slope, values, wide};
 
@@ -178,14 +179,71 @@ fn a_shared_prompt_is_as_good_as_a_copy() {
     }
 }
 
+/// A batch as a cache in this precision holds it, for every shape.
+fn stored(rows: usize) -> impl Iterator<Item = (Precision, Batch)> {
+    let all = [Precision::F32, Precision::Bf16].into_iter();
+    all.flat_map(|p| [GQA, MLA, WIDE, ODD].map(|s| (p, s))).map(move |(p, s)| {
+        let mut b = batch(rows, s);
+        if p == Precision::Bf16 {
+            round_to_bf16(&mut b.k);
+            round_to_bf16(&mut b.v);
+        }
+        (p, b)
+    })
+}
+
+#[test]
+fn rounding_is_to_the_nearest_and_what_the_cache_does() {
+    let mut x = values(7, 100_000, 3.0);
+    x[..6].copy_from_slice(&[-0.0, 1e-40, f32::INFINITY, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, f32::MAX]);
+    let exact = x.clone();
+    let rounded = any_threads("round_to_bf16", || {
+        let mut x = exact.clone();
+        round_to_bf16(&mut x);
+        x
+    });
+    assert_eq!(rounded[..5], [-0.0, 0.0, f32::INFINITY, 1.0, 1.0 + 4.0 / 256.0]);
+    assert!(rounded[0].is_sign_negative() && rounded[5] == f32::INFINITY);
+    for (x, y) in exact[6..].iter().zip(&rounded[6..]) {
+        assert!(y.to_bits() & 0xffff == 0 && (x - y).abs() <= x.abs() / 256.0, "{x} to {y}");
+        assert_eq!(*y, half::bf16::from_f32(*x).to_f32());
+    }
+    // Rows that are not rounded yet are rounded by the cache itself.
+    for (precision, b) in stored(PAGE + 5) {
+        let s = b.s;
+        let raw = batch(b.rows, s);
+        let decoded = |b: &Batch| {
+            let mut cache = Cache::with_pages(2, s, precision);
+            let places: Vec<(u32, u32)> =
+                (0..b.rows).map(|p| ((p / PAGE) as u32, (p % PAGE) as u32)).collect();
+            cache.write_rows(&places, &b.k, &b.v);
+            let mut out = vec![0.0; b.rows * s.heads * s.dv];
+            let lens: Vec<usize> = (1..=b.rows).collect();
+            decode(&b.q, &cache, &vec![&[0, 1][..]; b.rows], &lens, s, &mut out);
+            out
+        };
+        same("decode", &decoded(&b), &decoded(&raw));
+    }
+}
+
+#[test]
+fn half_the_memory_in_bf16() {
+    let bytes = |s, precision| Cache::with_pages(3, s, precision).bytes();
+    let s = Shape { heads: 9, kv_heads: 3, dk: 64, dv: 64, scale: 1.0 };
+    assert_eq!(bytes(s, Precision::F32), 3 * 3 * PAGE * 128 * 4);
+    assert_eq!(bytes(s, Precision::Bf16), 3 * 3 * PAGE * 128 * 2);
+    // Values are padded to 16 in f32, to 32 in bf16.
+    assert_eq!(bytes(MLA, Precision::Bf16), 3 * 2 * PAGE * (24 + 32) * 2);
+}
+
 #[test]
 fn decode_has_the_bits_of_forward() {
-    for s in [GQA, MLA, WIDE, ODD] {
-        let (prompt, samples) = (45, [40, 60]);
-        let b = batch(prompt + 100, s);
+    let (prompt, samples) = (45, [40, 60]);
+    for (precision, b) in stored(prompt + 100) {
+        let s = b.s;
         let (out, _) = run(&b, &tree(prompt, &samples));
         let (wq, wk, wv, wo) = (s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv, s.heads * s.dv);
-        let mut cache = Cache::with_pages(9, s);
+        let mut cache = Cache::with_pages(9, s, precision);
         let row = |r: usize| (&b.k[r * wk..][..wk], &b.v[r * wv..][..wv]);
         // Leftovers in pages must not matter.
         let all: Vec<(u32, u32)> =
@@ -221,12 +279,12 @@ fn decode_has_the_bits_of_forward() {
 /// Whole sequences through the cache at once: the rows of two prompts that share a page, and of samples of one of them.
 #[test]
 fn many_rows_of_a_sequence_decode_together() {
-    for s in [GQA, MLA, WIDE, ODD] {
-        let (prompt, samples) = (70, [33, 1, 90]);
-        let b = batch(prompt + 124, s);
+    let (prompt, samples) = (70, [33, 1, 90]);
+    for (precision, b) in stored(prompt + 124) {
+        let s = b.s;
         let segments = tree(prompt, &samples);
         let (out, _) = run(&b, &segments);
-        let mut cache = Cache::with_pages(16, s);
+        let mut cache = Cache::with_pages(16, s, precision);
         let (wk, wv) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
         // Full pages of the prompt are shared, its third page is copied for each sample.
         let mut tables: Vec<Vec<u32>> = vec![vec![0, 1, 2]];
@@ -252,12 +310,13 @@ fn many_rows_of_a_sequence_decode_together() {
                 cache.write_rows(&[(table[2], (p % PAGE) as u32)], k, v);
             }
         }
-        let decoded = any_threads("decode", || {
+        let decode = || {
             let mut out = vec![0.0; b.rows * s.heads * s.dv];
             decode(&b.q, &cache, &of, &lens, s, &mut out);
             out
-        });
-        same("decode", &out, &decoded);
+        };
+        same("decode", &out, &any_threads("decode", decode));
+        each_level(|level| same(level.name(), &out, &decode()));
     }
 }
 

@@ -4,27 +4,28 @@
 //! gradients of keys and values over rows, all ascending, each by one fused multiply-add.
 
 use super::PAGE;
+use super::stored::Stored;
 use crate::lanes::{Lanes, WIDTH, exp};
 
 /// Weights of R rows over a page.
 pub(super) type Weights<const R: usize> = [[f32; PAGE]; R];
 
-/// x_r · column_j for R rows and all positions j of a page: `page` is `[n][PAGE]`, rows lie `stride` apart.
+/// x_r · column_j for R rows and all positions j of a page: `page` is `[n][PAGE]`, rows of x lie `stride` apart.
 ///
 /// # Safety
 /// `n` values must be readable at each row and `n · PAGE` at `page`.
 #[inline(always)]
-pub(super) unsafe fn products<V: Lanes, const R: usize>(
+pub(super) unsafe fn products<V: Lanes, S: Stored, const R: usize>(
     x: *const f32,
     stride: usize,
-    page: *const f32,
+    page: *const S,
     n: usize,
 ) -> [[V; 2]; R] {
     let mut sums = [[V::splat(0.0); 2]; R];
     for d in 0..n {
         // SAFETY: the caller's promise; d < n.
         unsafe {
-            let (a, b) = (V::load(page.add(d * PAGE)), V::load(page.add(d * PAGE + WIDTH)));
+            let [a, b] = S::load::<V, 2>(page.add(d * PAGE));
             for r in 0..R {
                 let x = V::splat(*x.add(r * stride + d));
                 sums[r][0] = x.fma(a, sums[r][0]);
@@ -36,42 +37,43 @@ pub(super) unsafe fn products<V: Lanes, const R: usize>(
 }
 
 /// to_r = to_r · by_r + Σ_j weights_r,j · row_j, j ascending over the `seen_r` first positions; `page` is
-/// `[PAGE][width]`, `to` `[R][width]`, width a multiple of 16, seen ascending in r.
+/// `[PAGE][width]` (padded as it is stored), `to` `[R][width]`, width a multiple of 16, seen ascending in r.
 ///
 /// # Safety
 /// `page` must be readable in its first `seen` rows, `to` readable and writable.
 #[inline(always)]
-pub(super) unsafe fn mix<V: Lanes, const R: usize>(
+pub(super) unsafe fn mix<V: Lanes, S: Stored, const R: usize>(
     weights: &Weights<R>,
     seen: &[usize; R],
     by: &[f32; R],
-    page: *const f32,
+    page: *const S,
     width: usize,
     to: *mut f32,
 ) {
     let mut c = 0;
     while c + 2 * WIDTH <= width {
         // SAFETY: 32 columns are left.
-        unsafe { mix_columns::<V, R, 2>(weights, seen, by, page.add(c), width, to.add(c)) };
+        unsafe { mix_columns::<V, S, R, 2>(weights, seen, by, page.add(c), width, to.add(c)) };
         c += 2 * WIDTH;
     }
     if c < width {
         // SAFETY: 16 columns are left.
-        unsafe { mix_columns::<V, R, 1>(weights, seen, by, page.add(c), width, to.add(c)) };
+        unsafe { mix_columns::<V, S, R, 1>(weights, seen, by, page.add(c), width, to.add(c)) };
     }
 }
 
 /// # Safety
 /// As [`mix`], for N vectors of columns.
 #[inline(always)]
-unsafe fn mix_columns<V: Lanes, const R: usize, const N: usize>(
+unsafe fn mix_columns<V: Lanes, S: Stored, const R: usize, const N: usize>(
     weights: &Weights<R>,
     seen: &[usize; R],
     by: &[f32; R],
-    page: *const f32,
+    page: *const S,
     width: usize,
     to: *mut f32,
 ) {
+    let stride = width.next_multiple_of(S::UNIT);
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; R];
@@ -81,10 +83,7 @@ unsafe fn mix_columns<V: Lanes, const R: usize, const N: usize>(
             }
         }
         for j in 0..seen[0] {
-            let mut row = [V::splat(0.0); N];
-            for n in 0..N {
-                row[n] = V::load(page.add(j * width + n * WIDTH));
-            }
+            let row = S::load::<V, N>(page.add(j * stride));
             for r in 0..R {
                 let w = V::splat(weights[r][j]);
                 for n in 0..N {
@@ -94,9 +93,9 @@ unsafe fn mix_columns<V: Lanes, const R: usize, const N: usize>(
         }
         for r in 0..R {
             for j in seen[0]..seen[r] {
-                let w = V::splat(weights[r][j]);
+                let (w, row) = (V::splat(weights[r][j]), S::load::<V, N>(page.add(j * stride)));
                 for n in 0..N {
-                    sums[r][n] = w.fma(V::load(page.add(j * width + n * WIDTH)), sums[r][n]);
+                    sums[r][n] = w.fma(row[n], sums[r][n]);
                 }
             }
             for n in 0..N {
@@ -189,17 +188,17 @@ pub(super) struct Fold {
     pub out: *mut f32,
 }
 
-/// Folds one page (keys `[dk][PAGE]`, values `[PAGE][dvp]`) into the rows `from..from + R`; row r sees the first
+/// Folds one page (keys `[dk][PAGE]`, values `[PAGE][dvp]`, padded as they are stored) into the rows `from..from + R`; row r sees the first
 /// `seen[r]` positions of the page, what lies beyond contributes exactly nothing.
 ///
 /// # Safety
 /// The pointers of `f` must be good for these rows, those of the page for `seen` positions (keys: all PAGE).
 #[inline(always)]
-pub(super) unsafe fn fold<V: Lanes, const R: usize>(
+pub(super) unsafe fn fold<V: Lanes, S: Stored, const R: usize>(
     f: Fold,
     from: usize,
-    keys: *const f32,
-    values: *const f32,
+    keys: *const S,
+    values: *const S,
     dk: usize,
     dvp: usize,
     seen: &[usize; R],
@@ -208,7 +207,7 @@ pub(super) unsafe fn fold<V: Lanes, const R: usize>(
     let zero = V::splat(0.0);
     // SAFETY: the caller's promise.
     unsafe {
-        let mut scores = products::<V, R>(f.q.add(from * dk), dk, keys, dk);
+        let mut scores = products::<V, S, R>(f.q.add(from * dk), dk, keys, dk);
         let mut tops = [f32::NEG_INFINITY; R];
         // R ≤ 16: the rescaling factors of all rows come out of one vector.
         let mut down = [0.0; WIDTH];
@@ -238,11 +237,11 @@ pub(super) unsafe fn fold<V: Lanes, const R: usize>(
             b.store(weights[r].as_mut_ptr().add(WIDTH));
             *f.top.add(from + r) = tops[r];
         }
-        mix::<V, R>(&weights, seen, &by, values, dvp, f.out.add(from * dvp));
+        mix::<V, S, R>(&weights, seen, &by, values, dvp, f.out.add(from * dvp));
     }
 }
 
-/// Cuts `$rows` into tiles of 8, 4, 2 and 1 rows, no larger than the level's TILE: `$f::<V, R>(first row, …)`.
+/// Cuts `$rows` into tiles of 8, 4, 3, 2 and 1 rows, no larger than the level's TILE: `$f::<V, R>(first row, …)`.
 macro_rules! by_tiles {
     ($V:ident, $rows:expr, |$from:ident, $R:ident| $body:expr) => {{
         let rows: std::ops::Range<usize> = $rows;
@@ -255,6 +254,10 @@ macro_rules! by_tiles {
                 $R
             } else if $V::TILE >= 4 && left >= 4 {
                 const $R: usize = 4;
+                $body;
+                $R
+            } else if $V::TILE >= 3 && left >= 3 {
+                const $R: usize = 3;
                 $body;
                 $R
             } else if left >= 2 {

@@ -70,6 +70,15 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_halves(from: *const u16) -> [Avx2; 2] {
+        unsafe {
+            let pairs = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(16).cast())];
+            let odd = |x| _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(!0xffff)));
+            let even = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
+            [Avx2(even(pairs[0]), even(pairs[1])), Avx2(odd(pairs[0]), odd(pairs[1]))]
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe {
             _mm256_storeu_ps(to, self.0);

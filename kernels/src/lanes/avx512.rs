@@ -30,6 +30,14 @@ impl Lanes for Avx512 {
         unsafe { Avx512(_mm512_maskz_loadu_ps(mask(n), from)) }
     }
     #[inline(always)]
+    unsafe fn load_halves(from: *const u16) -> [Avx512; 2] {
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let odd = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
+            [_mm512_slli_epi32::<16>(pairs), odd].map(|half| Avx512(_mm512_castsi512_ps(half)))
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe { _mm512_storeu_ps(to, self.0) }
     }

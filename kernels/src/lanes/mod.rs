@@ -37,6 +37,10 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `n` values must be readable at `from`.
     unsafe fn load_first(from: *const f32, n: usize) -> Self;
+    /// The even ones of 32 bf16, widened (exactly), then the odd ones.
+    /// # Safety
+    /// 32 values must be readable at `from`.
+    unsafe fn load_halves(from: *const u16) -> [Self; 2];
     /// # Safety
     /// Sixteen values must be writable at `to`.
     unsafe fn store(self, to: *mut f32);

@@ -30,6 +30,12 @@ impl Lanes for Plain {
         Plain(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
     }
     #[inline(always)]
+    unsafe fn load_halves(from: *const u16) -> [Plain; 2] {
+        // SAFETY: the caller's promise.
+        let half = |at: usize| f32::from_bits(u32::from(unsafe { *from.add(at) }) << 16);
+        [0, 1].map(|odd| Plain(std::array::from_fn(|i| half(2 * i + odd))))
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { *to.cast::<[f32; WIDTH]>() = self.0 }

@@ -75,6 +75,10 @@ fn every_operation<V: Lanes>(x: &[f32; 48], n: usize) -> Vec<f32> {
     let mut out: Vec<f32> = all.into_iter().flat_map(|v| v.array()).collect();
     out.extend(stored);
     out.extend([a.sum(), a.greatest()]);
+    let halves: [u16; 32] = std::array::from_fn(|i| half::bf16::from_f32(x[i]).to_bits());
+    // SAFETY: 32 values.
+    let [even, odd] = unsafe { V::load_halves(halves.as_ptr()) }.map(V::array);
+    assert!((0..32).all(|i| [even, odd][i % 2][i / 2].to_bits() == u32::from(halves[i]) << 16));
     // 16 overlapping rows of 16 values, two apart.
     let mut columns = vec![0.0; 16 * 17];
     // SAFETY: 2 · 15 + 16 ≤ 48 values are read, 15 · 17 + 16 are written.

@@ -31,6 +31,7 @@ mod tile;
 use crate::threads::{SharedMut, parallel};
 use crate::{Isa, Precision};
 use panels::Panels;
+pub(crate) use reference::to_bf16;
 
 /// A weight matrix `W[N, K]`, packed for the products that use it. The plain matrix is not kept.
 pub struct Weight {

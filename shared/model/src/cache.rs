@@ -6,6 +6,7 @@
 
 mod prefixes;
 
+use r1_kernels::Precision;
 use r1_kernels::attention::{Cache, PAGE, Shape};
 
 pub use prefixes::{Found, Prefixes};
@@ -23,9 +24,9 @@ pub struct Pages {
 
 impl Pages {
     /// `pages` pages in each of `layers` layers.
-    pub fn with_capacity(pages: usize, layers: usize, shape: Shape) -> Pages {
+    pub fn with_capacity(pages: usize, layers: usize, shape: Shape, precision: Precision) -> Pages {
         Pages {
-            caches: (0..layers).map(|_| Cache::with_pages(pages, shape)).collect(),
+            caches: (0..layers).map(|_| Cache::with_pages(pages, shape, precision)).collect(),
             free: (0..pages as u32).rev().collect(),
             references: vec![0; pages],
             kept: vec![false; pages],
@@ -34,8 +35,8 @@ impl Pages {
     }
 
     /// Bytes that one page takes over all layers.
-    pub fn page_bytes(layers: usize, s: Shape) -> usize {
-        Cache::with_pages(1, s).bytes() * layers
+    pub fn page_bytes(layers: usize, s: Shape, precision: Precision) -> usize {
+        Cache::with_pages(1, s, precision).bytes() * layers
     }
 
     /// Pages that nobody uses: free or idle.

@@ -126,6 +126,30 @@ fn loading_to_sample_and_saving_change_no_bit() {
     std::fs::remove_dir_all(scratch).unwrap();
 }
 
+/// bf16 rounds the products' operands, keys and values: logits stay within a percent or two of transformers' in f32 where no
+/// router can send a token elsewhere.
+#[test]
+fn bf16_stays_near_transformers_in_f32() {
+    if let Err(fact) = r1_kernels::supports(Precision::Bf16) {
+        println!("skipped: {fact}");
+        return;
+    }
+    for name in ["llama", "llama3-rope", "qwen2", "qwen3"] {
+        let golden = Golden::read(name);
+        let policy = golden.policy(Precision::Bf16);
+        let (mut off, mut all) = (0f64, 0f64);
+        for (i, ids) in golden.sequences().iter().enumerate() {
+            for (x, y) in sequence_logits(&policy, ids).iter().zip(&golden.tensors[&format!("logits.{i}")]) {
+                off += f64::from(x - y).powi(2);
+                all += f64::from(*y).powi(2);
+            }
+        }
+        let share = (off / all).sqrt();
+        println!("{name}: {:.2} % off", 100.0 * share);
+        assert!(share > 1e-4 && share < 0.02, "{name}: bf16 logits are {:.2} % off", 100.0 * share);
+    }
+}
+
 #[test]
 fn logprobs_and_entropies_agree_with_transformers() {
     for name in ARCHITECTURES {

@@ -137,7 +137,8 @@ fn a_sampler_from_nowhere_does_not_cost_the_update() {
 
 #[test]
 fn questions_before_a_round_are_answered_and_write_nothing() {
-    let round = Round::of("r1-tiny");
+    // Other draws hold a token at the border between two experts, where the embedding has no slope to measure.
+    let round = Round::drawn("r1-tiny", "3");
     let ask = |flags: &[&str]| {
         let outcome = round.update("out", flags);
         let said = outcome.stderr.clone();

@@ -135,10 +135,12 @@ impl Prefixes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use r1_kernels::Precision;
     use r1_kernels::attention::Shape;
 
     fn pages(count: usize) -> Pages {
-        Pages::with_capacity(count, 1, Shape { heads: 1, kv_heads: 1, dk: 2, dv: 2, scale: 1.0 })
+        let shape = Shape { heads: 1, kv_heads: 1, dk: 2, dv: 2, scale: 1.0 };
+        Pages::with_capacity(count, 1, shape, Precision::F32)
     }
 
     fn tokens(count: usize, last: u32) -> Vec<u32> {

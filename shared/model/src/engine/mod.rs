@@ -135,8 +135,8 @@ impl<'a> Engine<'a> {
         if !limits.stop.is_empty() && tokenizer.is_none() {
             bail!("stop strings need a tokenizer, and this policy has none");
         }
-        let (layers, shape) = (policy.config.layers, policy.shape());
-        let bytes = Pages::page_bytes(layers, shape);
+        let (layers, shape, precision) = (policy.config.layers, policy.shape(), policy.precision());
+        let bytes = Pages::page_bytes(layers, shape, precision);
         // No more than all slots could ever hold.
         let longest = pages_for(policy.config.max_position_embeddings) + 1;
         let total_pages = (limits.kv_bytes / bytes).min(limits.max_sequences.saturating_mul(longest));
@@ -154,7 +154,7 @@ impl<'a> Engine<'a> {
             tokenizer,
             sampling,
             limits,
-            pages: Pages::with_capacity(total_pages, layers, shape),
+            pages: Pages::with_capacity(total_pages, layers, shape, precision),
             prefixes: Prefixes::default(),
             progress: Progress { total_pages, ..Progress::default() },
             between_steps: None,

@@ -23,7 +23,7 @@ fn limits(policy: &Policy, pages: usize) -> Limits {
         min_tokens: 0,
         max_sequences: 64,
         prefill_tokens: 4096,
-        kv_bytes: pages * Pages::page_bytes(policy.config.layers, policy.shape()),
+        kv_bytes: pages * Pages::page_bytes(policy.config.layers, policy.shape(), policy.precision()),
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         seed: 5,

@@ -1,10 +1,12 @@
 //! The attention block: grouped-query attention (Llama, Qwen2, Qwen3) and multi-head latent attention (DeepSeek-V3).
 //!
 //! Both end in the same kernel: MLA expands its latent into one key and value per head (the form it trains in), so that
-//! sampling and training share every bit.
+//! sampling and training share every bit. Where the policy computes in bf16, keys (after rope) and values are rounded to
+//! bf16 in every pass, as the cache holds them; gradients pass through that rounding unchanged (straight through), as they
+//! pass through the rounding of the products' operands.
 
 use r1_kernels::attention::{self, Cache, Segment, Shape};
-use r1_kernels::{linear, rmsnorm, rope};
+use r1_kernels::{Precision, linear, rmsnorm, rope};
 
 use super::buffer::Buffer;
 use super::{Gradients, Policy};
@@ -139,10 +141,15 @@ impl Policy {
         attend: &mut Attend,
     ) -> (Buffer, AttentionTape) {
         let index = &self.index.layers[layer].attention;
-        let (q, k, v, extra) = match index {
+        let (q, mut k, mut v, extra) = match index {
             AttentionIndex::Gqa { .. } => self.gqa_inputs(index, h, positions),
             AttentionIndex::Mla { .. } => self.mla_inputs(index, h, positions),
         };
+        // As the cache stores them, so that training sees what sampling saw.
+        if self.precision == Precision::Bf16 {
+            attention::round_to_bf16(&mut k);
+            attention::round_to_bf16(&mut v);
+        }
         let s = self.shape();
         let rows = positions.len();
         let mut out = Buffer::new(rows * s.heads * s.dv);
