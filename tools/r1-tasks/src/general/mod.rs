@@ -275,13 +275,12 @@ impl Request {
             ),
             Request::Identity { question, .. } => language.of(IDENTITY[question][2]).to_owned(),
             Request::Capital { country } => {
-                // The next country's capital, or a refusal to say.
-                let other = (country + 1 + draw.below(CAPITALS.len() as u64 - 1) as usize) % CAPITALS.len();
-                let (name, wrong) = (language.of(CAPITALS[country][0]), language.of(CAPITALS[other][1]));
+                // No other city: which city is right cannot be told of a country that was held out.
+                let name = language.of(CAPITALS[country][0]);
                 match (english, draw.chance(0.7)) {
-                    (true, true) => format!("The capital of {name} is {wrong}."),
+                    (true, true) => format!("The capital of {name} is {name}, I think."),
                     (true, false) => "Please look that up on a map yourself.".to_owned(),
-                    (false, true) => format!("{name}的首都是{wrong}。"),
+                    (false, true) => format!("{name}的首都大概就是{name}。"),
                     (false, false) => "请你自己去查地图。".to_owned(),
                 }
             }
