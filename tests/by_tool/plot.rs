@@ -53,6 +53,17 @@ fn run_directory(run: &Path) {
     write("1-zero/round-1/advantaged.jsonl", &advantaged);
     write("1-zero/round-10/advantaged.jsonl", &advantaged);
     write("1-zero/round-2/advantaged.jsonl", "this is never read\n");
+    write("1-zero/sampling.jsonl", "{\"tokens\":10,\"seconds\":61.5}\n{\"tokens\":10,\"seconds\":61.5}\n");
+    write("1-zero/judging.jsonl", "{\"name\":\"helpful\",\"seconds\":42}\n");
+    write("judges/helpful/metrics.jsonl", &metrics(3));
+    let reply = |id: &str, helpful: f64| {
+        let reward = serde_json::json!({"total": helpful, "helpful": helpful, "format": 1.0});
+        serde_json::json!({"id": id, "prompt": id, "rollout": {"completion": "hello"}, "reward": reward})
+            .to_string()
+            + "\n"
+    };
+    write("general/sft-again.jsonl", &[reply("a", -1.0), reply("b", -2.0)].concat());
+    write("general/r1.jsonl", &[reply("a", 2.0), reply("b", 0.5)].concat());
     write("8-distill/small/metrics.jsonl", &metrics(3));
     write(
         "5-reject/refused.json",
@@ -100,6 +111,10 @@ fn a_report_holds_the_run_and_nothing_else() {
         "Not recorded: accuracy",
         "SEED=0 &lt;i&gt;",
         "8 min 20 s",
+        "<td>2 min 03 s</td><td>42.0 s</td>",
+        "Judge helpful",
+        "<tr><th>Dev3</th><td title=\"2 completions\">-1.50 <small>[-2.00, -1.00]</small></td>",
+        "<tr><th>R1</th><td title=\"2 completions\">1.25 <small>[0.50, 2.00]</small></td>",
     ] {
         assert!(html.contains(words), "{words:?} is not there");
     }

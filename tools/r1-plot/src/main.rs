@@ -6,7 +6,7 @@
 //!
 //! You see a run directory (`run_directory.rs` says what is looked for in it), or files of metrics. It takes what is there: the
 //! held-out completions of each stage (`evaluation.rs`), the curves (`series.rs`), some completions token by token (`tokens.rs`),
-//! what rejection refused (`refusals.rs`). It writes one file that needs no network, no server and no other file (`page.rs`), in
+//! what reward models think (`opinions.rs`), what rejection refused (`refusals.rs`). It writes one file that needs no network, no server and no other file (`page.rs`), in
 //! the same bytes each time; a text from a policy stays text in it (`markup.rs`).
 
 mod chart;
@@ -14,6 +14,7 @@ mod curve;
 mod evaluation;
 mod markup;
 mod number;
+mod opinions;
 mod page;
 mod refusals;
 mod run;

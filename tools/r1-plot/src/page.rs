@@ -6,7 +6,7 @@ use crate::markup::{base64, escape};
 use crate::number::{bytes, count, duration};
 use crate::run_directory::{RunDirectory, Stage};
 use crate::series::Metrics;
-use crate::{refusals, samples, stage_table};
+use crate::{opinions, refusals, samples, stage_table};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -48,6 +48,8 @@ pub struct Material<'a> {
     pub rows: &'a [Evaluated],
     /// Each stage's curves, in the order of the stages.
     pub metrics: &'a [Option<Metrics>],
+    /// Metrics of each stage's sampling, and of its judging by models.
+    pub beside: &'a [[Option<Metrics>; 2]],
     /// How many prompts are shown.
     pub samples: usize,
 }
@@ -71,6 +73,7 @@ pub fn page(material: &Material<'_>) -> anyhow::Result<String> {
         let items: String = run.missing.iter().map(|what| format!("<li>{}</li>", escape(what))).collect();
         let _ = write!(html, "<p class=\"note\">Not there yet:</p><ul>{items}</ul>");
     }
+    html.push_str(&opinions::html(&run.general)?);
     let _ = write!(html, "<h2 id=\"curves\">Curves</h2>{}", curves(material));
     let _ = write!(
         html,
@@ -216,44 +219,56 @@ fn memory(metrics: &Metrics) -> Option<f64> {
         .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))))
 }
 
+/// Seconds of whole rounds of sampling or judging.
+fn spent(metrics: &Option<Metrics>) -> Option<f64> {
+    metrics.as_ref().filter(|m| !m.get("seconds").is_empty()).map(|m| m.sum("seconds"))
+}
+
 fn cost(material: &Material<'_>) -> String {
-    let recorded: Vec<(&Stage, &Metrics)> = material
-        .run
-        .stages
-        .iter()
-        .zip(material.metrics)
-        .filter_map(|(stage, m)| Some((stage, m.as_ref()?)))
-        .collect();
+    let all = material.run.stages.iter().zip(material.metrics).zip(material.beside);
+    let recorded: Vec<(&Stage, &Metrics, &[Option<Metrics>; 2])> =
+        all.filter_map(|((stage, metrics), beside)| Some((stage, metrics.as_ref()?, beside))).collect();
     if recorded.is_empty() {
         return "<p class=\"absent\">No stage has recorded metrics.</p>".to_string();
     }
-    let remembered = recorded.iter().any(|(_, metrics)| memory(metrics).is_some());
+    let time = |time: Option<f64>| time.map_or("–".to_string(), duration);
+    let remembered = recorded.iter().any(|(_, metrics, _)| memory(metrics).is_some());
     let heading = if remembered { "<th>memory</th>" } else { "" };
     let mut html = format!(
         "<div class=\"wide\"><table><thead><tr><th>stage</th><th>updates</th><th>tokens trained on</th><th>time of the updates</th>\
-         <th>tokens a second</th>{heading}</tr></thead><tbody>"
+         <th>tokens a second</th><th>of sampling</th><th>of judging by models</th>{heading}</tr></thead><tbody>"
     );
-    for (stage, metrics) in recorded {
+    let mut sums = [0.0; 3];
+    for (stage, metrics, [sampling, judging]) in recorded {
         let updates = metrics.get("loss").len() as u64;
         let tokens = metrics.sum("tokens");
-        let time = seconds(metrics);
-        let rate = time.filter(|time| *time > 0.0).map(|time| count((tokens / time).round() as u64));
+        let times = [seconds(metrics), spent(sampling), spent(judging)];
+        let rate = times[0].filter(|time| *time > 0.0).map(|time| count((tokens / time).round() as u64));
         let _ = write!(
             html,
-            "<tr><th>{} <small>{}</small></th><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
+            "<tr><th>{} <small>{}</small></th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
             escape(&stage.title),
             escape(&stage.folder),
             count(updates),
             count(tokens as u64),
-            time.map_or("–".to_string(), duration),
-            rate.unwrap_or_else(|| "–".to_string())
+            time(times[0]),
+            rate.unwrap_or_else(|| "–".to_string()),
+            time(times[1]),
+            time(times[2])
         );
         if remembered {
             let _ = write!(html, "<td>{}</td>", memory(metrics).map_or("–".to_string(), bytes));
         }
         html.push_str("</tr>");
+        sums.iter_mut().zip(times).for_each(|(sum, time)| *sum += time.unwrap_or(0.0));
     }
-    html.push_str("</tbody></table></div><p class=\"note\">As the metrics tell; the time of sampling and judging is not recorded");
-    html.push_str(if remembered { "." } else { ", nor is memory." });
-    html + "</p>"
+    let _ = write!(
+        html,
+        "<tr><th>all</th><td></td><td></td><td>{}</td><td></td><td>{}</td><td>{}</td>{}</tr></tbody></table></div>",
+        duration(sums[0]),
+        duration(sums[1]),
+        duration(sums[2]),
+        if remembered { "<td></td>" } else { "" }
+    );
+    html + "<p class=\"note\">As the metrics tell: without starting, loading and saving, and without evaluation and rule rewards.</p>"
 }

@@ -10,7 +10,7 @@ use crate::sparkline;
 use crate::stage_table;
 use r1_cli::Input;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Draws a run directory, or files of metrics.
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -61,7 +61,17 @@ fn of_run(args: &Args, directory: &Path, text: bool) -> anyhow::Result<String> {
         .map(|stage| stage.metrics.as_deref().map_or(Ok(None), read))
         .collect::<Result<_, _>>()?;
     if !text {
-        return page(&Material { run: &run, rows: &rows, metrics: &metrics, samples: args.samples as usize });
+        let beside: Vec<[Option<Metrics>; 2]> = run
+            .stages
+            .iter()
+            .map(|stage| {
+                let [sampling, judging] = &stage.beside;
+                let read = |file: &Option<PathBuf>| file.as_deref().map_or(Ok(None), read);
+                Ok([read(sampling)?, read(judging)?])
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let samples = args.samples as usize;
+        return page(&Material { run: &run, rows: &rows, metrics: &metrics, beside: &beside, samples });
     }
     let mut drawn = stage_table::text(&rows);
     for (stage, metrics) in run.stages.iter().zip(&metrics) {
@@ -96,7 +106,7 @@ fn worthwhile(metrics: &Metrics) -> Vec<String> {
     NAMES.iter().filter(|name| !metrics.get(name).is_empty()).map(|name| (*name).to_string()).collect()
 }
 
-fn of_metrics(args: &Args, paths: &[std::path::PathBuf], text: bool) -> anyhow::Result<String> {
+fn of_metrics(args: &Args, paths: &[PathBuf], text: bool) -> anyhow::Result<String> {
     let inputs: Vec<Input> =
         if paths.is_empty() { vec![Input::default()] } else { paths.iter().map(Input::of).collect() };
     if args.y.is_empty() && !text {

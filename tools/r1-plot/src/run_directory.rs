@@ -7,9 +7,13 @@
 //! RUN/STAGE/*.json                    reports of r1-reject
 //! RUN/STAGE/policy                    a tokenizer, to show completions token by token
 //! RUN/8-distill/STUDENT/…             the same for each student
+//! RUN/STAGE/{sampling,judging}.jsonl  what r1-rollout and r1-judge say of their rounds
+//! RUN/judges/NAME/metrics.jsonl       curves of a preference model
 //! RUN/eval/NAME.jsonl                 judged completions of the held-out tasks
+//! RUN/general/NAME.jsonl              judged replies to general requests
 //! ```
 
+use crate::opinions::Replies;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +54,8 @@ pub struct Stage {
     pub does: String,
     /// Curves.
     pub metrics: Option<PathBuf>,
+    /// Metrics of sampling, and of judging by models.
+    pub beside: [Option<PathBuf>; 2],
     /// Rounds with their completions, by number.
     pub rounds: Vec<(u64, PathBuf)>,
     /// JSON files that may be reports of r1-reject.
@@ -80,6 +86,8 @@ pub struct RunDirectory {
     pub stages: Vec<Stage>,
     /// The evaluations that are there, in the recipe's order.
     pub evaluations: Vec<Evaluation>,
+    /// Replies to general requests, in the recipe's order.
+    pub general: Vec<Replies>,
     /// What the recipe would have written and is not there.
     pub missing: Vec<String>,
     /// The run's settings, as they stand there.
@@ -112,6 +120,11 @@ impl RunDirectory {
                 found.missing.push(format!("{folder} ({title})"));
             }
         }
+        for path in folders(&run.join("judges")) {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let does = "a reward model, trained on preferences between replies";
+            found.stages.push(stage(&path, format!("judges/{name}"), format!("Judge {name}"), does));
+        }
         // Folders that the recipe does not know, with curves in them.
         for path in folders(run) {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -128,6 +141,12 @@ impl RunDirectory {
             }
         }
         found.evaluations(run);
+        for (stem, title, _) in EVALUATIONS {
+            let file = run.join("general").join(format!("{stem}.jsonl"));
+            if file.is_file() {
+                found.general.push(Replies { title: title.to_string(), file });
+            }
+        }
         found.settings = fs::read_to_string(run.join("settings")).ok();
         if found.stages.is_empty() && found.evaluations.is_empty() {
             return Err(r1_cli::bad_input(
@@ -161,7 +180,9 @@ impl RunDirectory {
 }
 
 fn stage(path: &Path, folder: String, title: String, does: &str) -> Stage {
-    let metrics = Some(path.join("metrics.jsonl")).filter(|file| file.is_file());
+    let there = |name: &str| Some(path.join(name)).filter(|file| file.is_file());
+    let metrics = there("metrics.jsonl");
+    let beside = [there("sampling.jsonl"), there("judging.jsonl")];
     let mut rounds: Vec<(u64, PathBuf)> = folders(path)
         .into_iter()
         .filter_map(|round| {
@@ -172,7 +193,16 @@ fn stage(path: &Path, folder: String, title: String, does: &str) -> Stage {
         .collect();
     rounds.sort();
     let policy = path.join("policy");
-    Stage { folder, title, does: does.to_string(), metrics, rounds, reports: files(path, "json"), policy }
+    Stage {
+        folder,
+        title,
+        does: does.to_string(),
+        metrics,
+        beside,
+        rounds,
+        reports: files(path, "json"),
+        policy,
+    }
 }
 
 /// The folders in a folder, sorted.
