@@ -209,6 +209,7 @@ mod x86 {
     /// # Safety
     /// The machine must have AMX and the process its kernel's permission.
     pub unsafe fn amx(steps: usize) {
+        let config = Config::whole();
         // SAFETY: the caller's promise; the tiles hold zeros after the configuration.
         unsafe {
             asm!(
@@ -223,7 +224,7 @@ mod x86 {
                 "dec {steps}",
                 "jnz 2b",
                 "tilerelease",
-                config = in(reg) &raw const Config::whole(),
+                config = in(reg) &raw const config,
                 steps = inout(reg) steps => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

@@ -88,6 +88,11 @@ static CHOSEN: OnceLock<Result<Isa, String>> = OnceLock::new();
 
 fn chosen() -> &'static Result<Isa, String> {
     CHOSEN.get_or_init(|| {
+        // `R1_ISA=amx cargo test -p r1-kernels` runs every op's tests on tiles, emulated where they are not there.
+        #[cfg(all(test, target_arch = "x86_64"))]
+        if std::env::var("R1_ISA").is_ok_and(|word| word == "amx") && crate::linear::emulated_amx() {
+            return Ok(Isa::Amx);
+        }
         let (best, amx) = detect();
         choose(std::env::var("R1_ISA").ok().as_deref(), best, amx)
     })

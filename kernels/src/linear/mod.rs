@@ -38,6 +38,8 @@ mod way;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use amx::amx;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use amx::emulation::ready as emulated_amx;
 
 use crate::threads::{SharedMut, parallel};
 use crate::{Isa, Precision};

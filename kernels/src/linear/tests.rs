@@ -43,8 +43,9 @@ fn pack(w: &[f32], n: usize, k: usize, precision: Precision, trainable: bool) ->
     weight
 }
 
-/// One row, one column, tile and panel edges and one beyond, odd lengths, a stride of 2 KiB, more than one slab.
-const SHAPES: [(usize, usize, usize); 17] = [
+/// One row, one column, tile and panel edges and one beyond, odd lengths, a stride of 2 KiB, more than one slab, pass
+/// and strip.
+const SHAPES: [(usize, usize, usize); 19] = [
     (1, 1, 1),
     (1, 192, 64),
     (1, 33, 577),
@@ -62,6 +63,8 @@ const SHAPES: [(usize, usize, usize); 17] = [
     (131, 160, 33),
     (300, 24, 19),
     (2060, 8, 5),
+    (35, 33, 1100),
+    (3, 2100, 100),
 ];
 
 #[test]

@@ -24,7 +24,7 @@ use super::panels::{PANEL, frame};
 use super::rounding::{blocks_along, pack_columns};
 use super::way::{Area, Way};
 use crate::Precision;
-use tiles::{Sums, four_columns, release, shape, two_by_two, two_columns};
+use tiles::{Soon, Sums, four_columns, release, shape, two_by_two, two_columns};
 
 /// bf16 on tiles.
 #[derive(Clone, Copy)]
@@ -100,17 +100,27 @@ unsafe fn tall(area: &Area, first: usize, end: usize, height: usize) {
     let blocks = area.steps.div_ceil(SIDE);
     for column in (0..area.columns).step_by(PANEL) {
         let b = area.b.wrapping_add(column / PANEL * area.b_panel);
-        // Each panel of rows fetches its share of the next panel of columns, two lines of every four at least.
+        // Each panel of rows asks for its share of the next panel of columns (64 to 512 bytes from line to line), and
+        // for the sums that come after its own: else a loop would begin, and end, by waiting for memory.
         let next = column + PANEL < area.columns;
-        let ahead = if next { area.b.wrapping_add((column / PANEL + 1) * area.b_panel) } else { b };
-        let gap = if next { 128 / (end - first).clamp(1, 8) } else { 0 };
+        let (after, gap) =
+            if next { (b.wrapping_add(area.b_panel), 512 / (end - first).clamp(1, 8)) } else { (b, 0) };
         for panel in first..end {
             let a = area.a.wrapping_add(panel * area.a_stride);
-            let ahead = ahead.wrapping_add((panel - first) * blocks * 4 * gap);
+            let (row, column_of_next) = match panel + 1 < end {
+                true => (panel + 1, column),
+                false if next => (first, column + PANEL),
+                false => (panel, column),
+            };
+            let soon = Soon {
+                columns: after.wrapping_byte_add((panel - first) * blocks * 4 * gap),
+                gap,
+                sums: area.out.wrapping_add(row * PANEL * area.out_row + column_of_next),
+            };
             // SAFETY: the caller's promise.
             unsafe {
                 settle(area, panel * PANEL, height, column, PANEL, |sums| {
-                    two_by_two(a, b, blocks, ahead, gap * 4, sums);
+                    two_by_two(a, b, blocks, soon, sums)
                 });
             }
         }

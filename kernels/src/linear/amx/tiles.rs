@@ -62,20 +62,22 @@ macro_rules! on_tiles {
     };
 }
 
-/// 2 tiles of rows (the second one perhaps lower) by one panel, `blocks` times 16 steps, at least one. Every 16 steps
-/// ask the second-level cache for four lines, `gap` bytes apart, from `ahead` on (any address).
+/// Lines to have in the caches soon, at any address: while a loop multiplies, it asks for them bit by bit.
+#[derive(Clone, Copy)]
+pub struct Soon {
+    /// Columns: every 16 steps four lines, `gap` bytes apart, for the second-level cache.
+    pub columns: *const u32,
+    pub gap: usize,
+    /// Sums: every 16 steps two rows, to be written.
+    pub sums: *const f32,
+}
+
+/// 2 tiles of rows (the second one perhaps lower) by one panel, `blocks` times 16 steps, at least one.
 ///
 /// # Safety
 /// The pointers must be good for what the tiles' shape makes of them; sums are 16 rows and the second tile's, by 32.
-pub unsafe fn two_by_two(
-    a: *const u32,
-    b: *const u32,
-    blocks: usize,
-    ahead: *const u32,
-    gap: usize,
-    sums: Sums,
-) {
-    // SAFETY: the caller's promise.
+pub unsafe fn two_by_two(a: *const u32, b: *const u32, blocks: usize, soon: Soon, sums: Sums) {
+    // SAFETY: the caller's promise; a prefetch never faults.
     unsafe {
         on_tiles!(
             "test {kept:e}, {kept:e}"
@@ -94,16 +96,22 @@ pub unsafe fn two_by_two(
             "tileloadd tmm4, [{a} + {line}]"
             "tileloadd tmm6, [{b} + 2*{line}]"
             "tdpbf16ps tmm0, tmm4, tmm6"
-            "prefetcht1 [{ahead}]"
-            "prefetcht1 [{ahead} + {gap}]"
+            "prefetcht1 [{columns}]"
+            "prefetcht1 [{columns} + {gap}]"
+            "lea {columns}, [{columns} + 2*{gap}]"
+            "prefetchw [{sums}]"
+            "prefetchw [{sums} + 64]"
             "tileloadd tmm7, [{b} + 2*{line} + 64]"
             "tdpbf16ps tmm1, tmm4, tmm7"
-            "lea {ahead}, [{ahead} + 2*{gap}]"
-            "prefetcht1 [{ahead}]"
-            "prefetcht1 [{ahead} + {gap}]"
+            "add {sums}, {row}"
+            "prefetcht1 [{columns}]"
+            "prefetcht1 [{columns} + {gap}]"
+            "lea {columns}, [{columns} + 2*{gap}]"
+            "prefetchw [{sums}]"
+            "prefetchw [{sums} + 64]"
             "tileloadd tmm5, [{a} + {line} + 1024]"
             "tdpbf16ps tmm2, tmm5, tmm6"
-            "lea {ahead}, [{ahead} + 2*{gap}]"
+            "add {sums}, {row}"
             "add {a}, 2048"
             "add {b}, 2048"
             "tdpbf16ps tmm3, tmm5, tmm7"
@@ -116,8 +124,9 @@ pub unsafe fn two_by_two(
             a = inout(reg) a => _,
             b = inout(reg) b => _,
             blocks = inout(reg) blocks => _,
-            ahead = inout(reg) ahead => _,
-            gap = in(reg) gap,
+            columns = inout(reg) soon.columns => _,
+            gap = in(reg) soon.gap,
+            sums = inout(reg) soon.sums => _,
             line = in(reg) 64usize,
             c = in(reg) sums.at,
             d = in(reg) sums.at.wrapping_byte_add(16 * sums.stride),
