@@ -128,15 +128,19 @@ fn rate(way: Way, level: Isa) -> f64 {
 
 fn chains(way: Way, level: Isa, steps: usize) {
     match (way, level) {
-        // SAFETY: `level` is what the machine reports, here and below.
+        // SAFETY: `level` is what the machine reports.
         #[cfg(target_arch = "x86_64")]
         (Way::Fed, _) => unsafe { x86::amx_fed(steps) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (Way::Registers(Precision::Bf16), Isa::Amx) => unsafe { x86::amx(steps) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (Way::Registers(Precision::Bf16), _) => unsafe { x86::bf16(steps) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (_, Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => unsafe { x86::avx512(steps) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (_, Isa::Avx2) => unsafe { x86::avx2(steps) },
         _ => {

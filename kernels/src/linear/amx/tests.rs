@@ -50,6 +50,7 @@ fn config(shapes: [(u8, u16); 8]) -> [u8; 64] {
 #[test]
 fn what_the_manual_forbids_is_refused() {
     let mut tiles = Tiles::FRESH;
+    // SAFETY: configurations are 64 bytes that stand here; nothing else below touches memory.
     let mut run = |instruction| unsafe { tiles.execute(instruction) };
     let configure = |memory: &[u8; 64]| Configure { from: memory.as_ptr() as usize };
     for instruction in [Zero { tile: 0 }, Dot { c: 0, a: 1, b: 2 }] {
@@ -128,7 +129,7 @@ fn emulation_definition_and_machine_agree() {
         let (low, span) = [(120, 15), (60, 7), (1, 253)][round % 3];
         let mut half = || {
             let r = next();
-            (r as u16 & 0x807f) | ((r >> 32) % span + low) as u16 % 255 << 7
+            (r as u16 & 0x807f) | (((r >> 32) % span + low) as u16 % 255) << 7
         };
         let a: Vec<u32> = (0..512).map(|_| u32::from(half()) | u32::from(half()) << 16).collect();
         let b: Vec<u32> = (0..512).map(|_| u32::from(half()) | u32::from(half()) << 16).collect();
