@@ -19,6 +19,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with the bfloat16 dot product (x86-64: Zen 4, Cooper Lake, Sapphire Rapids and later).
     Avx512Bf16,
+    /// The above with bfloat16 products on tiles (x86-64 under Linux: Sapphire Rapids and later).
+    Amx,
 }
 
 impl Isa {
@@ -29,6 +31,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Amx => "amx",
         }
     }
 }
@@ -39,35 +42,43 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// The best level that this machine reports.
-pub(crate) fn detect() -> Isa {
+/// The best level that this machine reports, and where AMX is not it, why.
+pub(crate) fn detect() -> (Isa, Result<(), String>) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
-        if !(has!("avx2") && has!("fma")) {
-            return Isa::Portable;
-        }
-        if !(has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")) {
-            return Isa::Avx2;
-        }
-        if has!("avx512bf16") { Isa::Avx512Bf16 } else { Isa::Avx512 }
+        let level = if !(has!("avx2") && has!("fma")) {
+            Isa::Portable
+        } else if !(has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")) {
+            Isa::Avx2
+        } else if !has!("avx512bf16") {
+            Isa::Avx512
+        } else {
+            Isa::Avx512Bf16
+        };
+        let amx = if level == Isa::Avx512Bf16 { crate::linear::amx() } else { Err(String::new()) };
+        (if amx.is_ok() { Isa::Amx } else { level }, amx)
     }
     #[cfg(not(target_arch = "x86_64"))]
-    Isa::Portable
+    (Isa::Portable, Err(String::new()))
 }
 
-/// The level for a request (`R1_ISA`'s value) on a machine whose best level is `best`.
-fn choose(request: Option<&str>, best: Isa) -> Result<Isa, String> {
+/// The level for a request (`R1_ISA`'s value) on a machine whose best level is `best`; `amx` says why it has no AMX.
+fn choose(request: Option<&str>, best: Isa, amx: Result<(), String>) -> Result<Isa, String> {
     let Some(word) = request.filter(|word| !word.is_empty()) else { return Ok(best) };
-    let levels = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    let levels = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
     let Some(level) = levels.into_iter().find(|level| level.name() == word) else {
         return Err(format!(
-            "R1_ISA={word}: not an instruction set; use portable, avx2, avx512 or avx512bf16"
+            "R1_ISA={word}: not an instruction set; use portable, avx2, avx512, avx512bf16 or amx"
         ));
     };
     if level > best {
+        let why = match amx {
+            Err(why) if level == Isa::Amx && !why.is_empty() => format!(" ({why})"),
+            _ => String::new(),
+        };
         return Err(format!(
-            "R1_ISA={word}: this machine has {best} at most; unset R1_ISA or ask for {best}"
+            "R1_ISA={word}: this machine has {best} at most{why}; unset R1_ISA or ask for {best}"
         ));
     }
     Ok(level)
@@ -76,7 +87,15 @@ fn choose(request: Option<&str>, best: Isa) -> Result<Isa, String> {
 static CHOSEN: OnceLock<Result<Isa, String>> = OnceLock::new();
 
 fn chosen() -> &'static Result<Isa, String> {
-    CHOSEN.get_or_init(|| choose(std::env::var("R1_ISA").ok().as_deref(), detect()))
+    CHOSEN.get_or_init(|| {
+        // `R1_ISA=amx cargo test -p r1-kernels` runs every op's tests on tiles, emulated where they are not there.
+        #[cfg(all(test, target_arch = "x86_64"))]
+        if std::env::var("R1_ISA").is_ok_and(|word| word == "amx") && crate::linear::emulated_amx() {
+            return Ok(Isa::Amx);
+        }
+        let (best, amx) = detect();
+        choose(std::env::var("R1_ISA").ok().as_deref(), best, amx)
+    })
 }
 
 /// The instruction set in use: the machine's best, or the one that `R1_ISA` names. Fixed at the first call.
@@ -96,10 +115,10 @@ pub fn supports(precision: Precision) -> Result<(), String> {
     let level = isa()?;
     match precision {
         Precision::F32 => Ok(()),
-        Precision::Bf16 if level == Isa::Avx512Bf16 => Ok(()),
-        Precision::Bf16 => {
-            Err(format!("bf16 matrix products need avx512bf16, this run uses {level}; use --dtype f32"))
-        }
+        Precision::Bf16 if level >= Isa::Avx512Bf16 => Ok(()),
+        Precision::Bf16 => Err(format!(
+            "bf16 matrix products need avx512bf16 or amx, this run uses {level}; use --dtype f32"
+        )),
     }
 }
 
@@ -144,7 +163,7 @@ macro_rules! dispatch {
             match $crate::isa::active() {
                 // SAFETY: `active` never returns a level above what the machine reports.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 => unsafe { avx512($($arg),*) },
+                level if level >= $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
@@ -160,11 +179,17 @@ mod tests {
 
     #[test]
     fn a_request_is_met_exactly_or_refused() {
+        let choose = |word, best| super::choose(word, best, Err("its kernel refuses".into()));
         assert_eq!(choose(None, Isa::Avx2), Ok(Isa::Avx2));
         assert_eq!(choose(Some(""), Isa::Avx2), Ok(Isa::Avx2));
         assert_eq!(choose(Some("portable"), Isa::Avx512Bf16), Ok(Isa::Portable));
         assert_eq!(choose(Some("avx512"), Isa::Avx512Bf16), Ok(Isa::Avx512));
-        assert!(choose(Some("avx512bf16"), Isa::Avx512).unwrap_err().contains("avx512 at most"));
+        assert_eq!(choose(Some("amx"), Isa::Amx), Ok(Isa::Amx));
+        assert_eq!(choose(Some("avx512bf16"), Isa::Amx), Ok(Isa::Avx512Bf16));
+        let refused = choose(Some("avx512bf16"), Isa::Avx512).unwrap_err();
+        assert!(refused.contains("avx512 at most;"), "{refused}");
+        let refused = choose(Some("amx"), Isa::Avx512Bf16).unwrap_err();
+        assert!(refused.contains("avx512bf16 at most (its kernel refuses);"), "{refused}");
         assert!(choose(Some("sse9"), Isa::Avx512).unwrap_err().contains("not an instruction set"));
     }
 }

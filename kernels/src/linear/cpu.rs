@@ -1,15 +1,16 @@
-//! Rows by packed weight on the CPU: the work cut into tasks, the tasks into tiles.
+//! Rows by packed weight on the CPU: the work cut into tasks.
 //!
-//! A task is a block of rows by a run of panels. Within it one panel (or a slab of it) meets all row tiles of the
-//! block, so that it comes from memory once and from the caches after. f32 rows are read where they stand; bf16
-//! rows are rounded by the task that needs them, into its thread's own buffer.
+//! A task is a block of rows by a run of panels. Within it one panel (or a slab of it) meets all rows of the
+//! block, so that it comes from memory once and from the caches after. f32 rows are read where they stand. bf16
+//! rows are rounded once: by the one task that needs them into its thread's own buffer, or, where several tasks
+//! will need them, by all threads together before.
 
 use std::ops::Range;
 
-use super::lanes::{Lanes, Plain};
+use super::lanes::Plain;
 use super::panels::{PANEL, Panels};
-use super::rounding::{along, buffer};
-use super::tile::Tile;
+use super::rounding::buffer;
+use super::way::{Area, Way};
 use crate::threads::{SharedMut, count, parallel};
 use crate::{Isa, Precision};
 
@@ -17,37 +18,37 @@ use crate::{Isa, Precision};
 const SLAB: usize = 512;
 /// Row tiles of a task, at most.
 const TILES: usize = 8;
-/// Below this many multiplications of words a product is not worth a second thread.
-pub const ALONE: usize = 48 * 1024;
+/// Below this many words rows are rounded by the caller alone.
+const FEW: usize = 8 * 1024;
 
 /// `out[rows, columns] = x · panels (+ bias)`.
 struct Product<'a> {
     precision: Precision,
     x: &'a [f32],
     rows: usize,
-    /// Whether the rows are brought to words in a buffer before use.
-    apart: bool,
     panels: &'a Panels,
     bias: Option<&'a [f32]>,
     accumulate: bool,
 }
 
-/// Calls `$f::<L>` for the lanes of an instruction set and a precision.
-macro_rules! with_lanes {
+/// Calls `$f::<W>` for the way of an instruction set and a precision.
+macro_rules! with_way {
     ($isa:expr, $precision:expr, $f:ident($($arg:expr),*)) => {
         match ($precision, $isa) {
             #[cfg(target_arch = "x86_64")]
-            (Precision::Bf16, Isa::Avx512Bf16) => $f::<super::lanes::Avx512Bf16>($($arg),*),
-            (Precision::Bf16, isa) => panic!("linear: bf16 products need avx512bf16, this run uses {isa}"),
+            (Precision::Bf16, Isa::Amx) => $f::<super::amx::Amx>($($arg),*),
             #[cfg(target_arch = "x86_64")]
-            (Precision::F32, Isa::Avx512 | Isa::Avx512Bf16) => $f::<super::lanes::Avx512>($($arg),*),
+            (Precision::Bf16, Isa::Avx512Bf16) => $f::<super::lanes::Avx512Bf16>($($arg),*),
+            (Precision::Bf16, isa) => panic!("linear: bf16 products need avx512bf16 or amx, this run uses {isa}"),
+            #[cfg(target_arch = "x86_64")]
+            (Precision::F32, isa) if isa >= Isa::Avx512 => $f::<super::lanes::Avx512>($($arg),*),
             #[cfg(target_arch = "x86_64")]
             (Precision::F32, Isa::Avx2) => $f::<super::lanes::Avx2>($($arg),*),
             (Precision::F32, _) => $f::<Plain>($($arg),*),
         }
     };
 }
-pub(super) use with_lanes;
+pub(super) use with_way;
 
 /// `out = x · panels (+ bias)`, or `out += x · panels` when `accumulate`.
 pub fn rows_by_panels(
@@ -59,68 +60,84 @@ pub fn rows_by_panels(
     accumulate: bool,
     out: &mut [f32],
 ) {
-    let rows = x.len() / panels.depth;
-    // Rows at a multiple of 2 KiB fall on few sets of the first-level cache: several such rows are copied apart.
-    let apart = precision == Precision::Bf16 || panels.depth.is_multiple_of(512) && rows > 4;
-    let p = Product { precision, x, rows, apart, panels, bias, accumulate };
-    with_lanes!(isa, precision, cut(&p, out))
+    let p = Product { precision, x, rows: x.len() / panels.depth, panels, bias, accumulate };
+    with_way!(isa, precision, cut(&p, out))
 }
 
 /// Cuts a product into tasks. No element's order of summation depends on the cut.
-fn cut<L: Lanes>(p: &Product, out: &mut [f32]) {
+fn cut<W: Way>(p: &Product, out: &mut [f32]) {
     // Everything that a tile will touch lies inside these slices.
-    let (columns, steps) = (p.panels.columns, p.panels.steps);
+    let (columns, depth, steps) = (p.panels.columns, p.panels.depth, p.panels.steps);
     let panels = columns.div_ceil(PANEL);
-    assert!(p.x.len() == p.rows * p.panels.depth && out.len() == p.rows * columns);
-    assert!(p.panels.words().len() == panels * steps * PANEL);
+    assert!(p.x.len() == p.rows * depth && out.len() == p.rows * columns);
+    assert!(p.panels.words().len() == panels * p.panels.frame * PANEL);
     assert!(p.bias.is_none_or(|bias| bias.len() == columns));
 
     let work = p.rows * steps * columns;
-    let threads = if work < ALONE { 1 } else { count() };
+    let threads = if work < W::ALONE { 1 } else { count() };
     // Eight tasks a thread or so, to even out a late start and a busy machine.
     let wanted = if threads == 1 { 1 } else { 8 * threads };
-    let rows = (p.rows.div_ceil(L::ROWS) / wanted).clamp(TILES / 2, TILES) * L::ROWS;
+    let rows = (p.rows.div_ceil(W::ROWS) / wanted).clamp(TILES / 2, TILES) * W::ROWS;
     let blocks = p.rows.div_ceil(rows);
     if blocks == 0 {
         return;
     }
-    let runs = wanted.div_ceil(blocks).min(work.div_ceil(ALONE / 2)).min(panels);
+    let runs = wanted.div_ceil(blocks).min(work.div_ceil(W::ALONE / 2)).min(panels);
     let out = SharedMut::new(out);
-    let task = |task: usize| {
-        let (at, part) = (task / runs * rows, task % runs);
-        let panels = part * panels / runs..(part + 1) * panels / runs;
-        // SAFETY: tasks cover disjoint blocks of the output.
-        unsafe { block::<L>(p, at..p.rows.min(at + rows), panels, &out) }
+    let tasks = |f: &(dyn Fn(Range<usize>, Range<usize>) + Sync)| {
+        let task = |task: usize| {
+            let (at, part) = (task / runs * rows, task % runs);
+            f(at..p.rows.min(at + rows), part * panels / runs..(part + 1) * panels / runs);
+        };
+        if threads == 1 { (0..blocks * runs).for_each(task) } else { parallel(blocks * runs, task) }
     };
-    if threads == 1 { (0..blocks * runs).for_each(task) } else { parallel(blocks * runs, task) }
-}
 
-/// One task: some rows by some panels.
-///
-/// # Safety
-/// Nothing else may touch this block of the output meanwhile, and the machine must have the instructions of `L`.
-unsafe fn block<L: Lanes>(p: &Product, rows: Range<usize>, panels: Range<usize>, out: &SharedMut<f32>) {
-    let (depth, steps) = (p.panels.depth, p.panels.steps);
-    let x = &p.x[rows.start * depth..rows.end * depth];
-    if !p.apart {
-        // SAFETY: the caller's promise; `x` holds the rows at a stride of `depth`.
-        return unsafe { tiles::<L>(p, x.as_ptr().cast(), depth, rows, panels, out) };
+    // f32 rows at a multiple of 2 KiB fall on few sets of the first-level cache: several such rows are copied apart.
+    let apart = p.precision == Precision::Bf16 || depth.is_multiple_of(512) && p.rows > 4;
+    let stride = W::stride(steps);
+    if !apart {
+        tasks(&|rows, panels| {
+            // SAFETY: tasks cover disjoint blocks of the output; the rows stand at a stride of `depth`.
+            unsafe { block::<W>(p, p.x[rows.start * depth..].as_ptr().cast(), depth, rows, panels, &out) }
+        });
+    } else if runs == 1 {
+        tasks(&|rows, panels| {
+            buffer(W::room(rows.len(), steps), |words| {
+                W::round(p.precision, &p.x[rows.start * depth..rows.end * depth], depth, words);
+                // SAFETY: tasks cover disjoint blocks of the output; `words` holds the rows.
+                unsafe { block::<W>(p, words.as_ptr(), stride, rows, panels, &out) }
+            });
+        });
+    } else {
+        buffer(W::room(p.rows, steps), |words| {
+            if p.rows * steps < FEW {
+                W::round(p.precision, p.x, depth, words);
+            } else {
+                let parts = SharedMut::new(words);
+                parallel(p.rows.div_ceil(W::ROWS), |part| {
+                    let rows = part * W::ROWS..p.rows.min((part + 1) * W::ROWS);
+                    let at = W::room(rows.start, steps);
+                    // SAFETY: each task has other rows.
+                    let words = unsafe { parts.slice(at..at + W::room(rows.len(), steps)) };
+                    W::round(p.precision, &p.x[rows.start * depth..rows.end * depth], depth, words);
+                });
+            }
+            let words = &*words;
+            tasks(&|rows, panels| {
+                let a = words[W::room(rows.start, steps)..].as_ptr();
+                // SAFETY: tasks cover disjoint blocks of the output; `words` holds all rows.
+                unsafe { block::<W>(p, a, stride, rows, panels, &out) }
+            });
+        });
     }
-    let stride = steps.next_multiple_of(16) + if steps.next_multiple_of(16) % 256 == 0 { 16 } else { 0 };
-    buffer(rows.len() * stride, |words| {
-        for (x, words) in x.chunks_exact(depth).zip(words.chunks_exact_mut(stride)) {
-            along(p.precision, x, words);
-        }
-        // SAFETY: the caller's promise; `words` holds the rows at a stride of `stride`.
-        unsafe { tiles::<L>(p, words.as_ptr(), stride, rows, panels, out) }
-    });
 }
 
-/// The tiles of a task whose rows stand as words at `a`, `a_stride` apart.
+/// One task: some rows, which stand as words at `a`, by some panels.
 ///
 /// # Safety
-/// As for [`block`]; `a` must be good for the rows.
-unsafe fn tiles<L: Lanes>(
+/// Nothing else may touch this block of the output meanwhile, `a` must be good for the rows, and the machine must
+/// have the instructions of `W`.
+unsafe fn block<W: Way>(
     p: &Product,
     a: *const u32,
     a_stride: usize,
@@ -128,54 +145,31 @@ unsafe fn tiles<L: Lanes>(
     panels: Range<usize>,
     out: &SharedMut<f32>,
 ) {
-    let (columns, all_steps) = (p.panels.columns, p.panels.steps);
-    let tiles = rows.len().div_ceil(L::ROWS);
-    let highest = rows.len().div_ceil(tiles);
-    let slab = if tiles == 1 { all_steps } else { all_steps.div_ceil(all_steps.div_ceil(SLAB)) };
-    let end = columns.min(panels.end * PANEL);
-    for from in (0..all_steps).step_by(slab) {
-        let steps = slab.min(all_steps - from);
-        let last = from + steps == all_steps;
-        let mut column = panels.start * PANEL;
-        while column < end {
-            let (_, span) = L::tile(highest, (end - column).next_multiple_of(16), false);
-            let b = (column / PANEL * all_steps + from) * PANEL + column % PANEL;
-            // SAFETY: step `from` of a column of the packed weight.
-            let b = unsafe { p.panels.words().as_ptr().add(b) };
-            // While the tiles work on this panel they fetch the next one, each its share.
-            let (ahead, ahead_stride) = if column + span < end && span == PANEL {
-                (b.wrapping_add(all_steps * PANEL), PANEL / tiles)
-            } else {
-                (b, 0)
-            };
-            for t in 0..tiles {
-                // Tiles of (almost) equal height.
-                let (row, next) = (t * rows.len() / tiles, (t + 1) * rows.len() / tiles);
-                let (tile, width) = L::tile(next - row, span, false);
-                assert_eq!(width, span);
-                // SAFETY: `cut` has checked the slices against rows, steps and columns; the block of the output is
-                // ours by the caller's promise.
-                unsafe {
-                    tile(&Tile {
-                        steps,
-                        a: a.add(row * a_stride + from),
-                        a_stride,
-                        b,
-                        b_panel: all_steps * PANEL,
-                        ahead: ahead.wrapping_add(t * steps * ahead_stride),
-                        ahead_stride,
-                        out: out.start().add((rows.start + row) * columns + column),
-                        out_row: columns,
-                        from_out: p.accumulate || from > 0,
-                        bias: match p.bias {
-                            Some(bias) if last => bias.as_ptr().add(column),
-                            _ => std::ptr::null(),
-                        },
-                        columns: end - column,
-                    });
-                }
-            }
-            column += span;
+    let (columns, steps, b_panel) = (p.panels.columns, p.panels.steps, p.panels.frame * PANEL);
+    let column = panels.start * PANEL;
+    let slab =
+        if rows.len() <= W::ROWS { steps } else { steps.div_ceil(steps.div_ceil(SLAB)).next_multiple_of(16) };
+    for from in (0..steps).step_by(slab) {
+        let last = from + slab >= steps;
+        // SAFETY: `cut` has checked the slices against rows, steps and columns; the block of the output is ours by
+        // the caller's promise.
+        unsafe {
+            W::rows(&Area {
+                rows: rows.len(),
+                columns: columns.min(panels.end * PANEL) - column,
+                steps: slab.min(steps - from),
+                a: a.add(from * W::STEP),
+                a_stride,
+                b: p.panels.words().as_ptr().add(panels.start * b_panel + from * PANEL),
+                b_panel,
+                out: out.start().add(rows.start * columns + column),
+                out_row: columns,
+                from_out: p.accumulate || from > 0,
+                bias: match p.bias {
+                    Some(bias) if last => bias.as_ptr().add(column),
+                    _ => std::ptr::null(),
+                },
+            });
         }
     }
 }

@@ -16,8 +16,15 @@
 //!   (2i, 2i+1), as the `VDPBF16PS` instruction defines them: fused multiply-add of the odd term, then of the
 //!   even term, each rounded to nearest even with subnormals taken as and flushed to zero. An odd length is
 //!   padded with a zero. In `backward_weight` the pairs are rows, so a batch may be cut at even rows.
+//! - bf16 on AMX: operands are rounded as above; the summed index goes in blocks of 32 values, as the `TDPBF16PS`
+//!   instruction defines them: from 0, the block's even terms and its odd terms are two chains of fused multiply-adds,
+//!   ascending; the two are added, and their sum to the accumulator; each rounded to nearest even with subnormals
+//!   taken as and flushed to zero. A last block is padded with zeros. In `backward_weight` the blocks are rows, so a
+//!   batch may be cut at multiples of 32 rows.
 //! - `backward_bias`: plain additions, rows ascending, from the old value.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod cpu;
 mod gradient;
 mod lanes;
@@ -27,6 +34,12 @@ mod rounding;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod way;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::amx;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use amx::emulation::ready as emulated_amx;
 
 use crate::threads::{SharedMut, parallel};
 use crate::{Isa, Precision};
@@ -54,15 +67,15 @@ impl Weight {
         if let Err(message) = crate::supports(precision) {
             panic!("linear: {message}");
         }
-        let mut weight = Weight {
-            n,
-            k,
-            precision,
-            by_output: Panels::empty(n, k, precision),
-            by_input: trainable.then(|| Panels::empty(k, n, precision)),
-        };
+        let mut weight = Weight::zeros(n, k, precision, trainable);
         weight.repack(w);
         weight
+    }
+
+    fn zeros(n: usize, k: usize, precision: Precision, trainable: bool) -> Weight {
+        let by_output = Panels::empty(n, k, precision);
+        let by_input = trainable.then(|| Panels::empty(k, n, precision));
+        Weight { n, k, precision, by_output, by_input }
     }
 
     /// As [`Weight::pack`] of a weight that is not trained, for values that come from elsewhere: `read(i, out)` fills
@@ -180,7 +193,8 @@ fn backward_input_with(isa: Isa, dy: &[f32], w: &Weight, dx: &mut [f32], accumul
 }
 
 /// `dW += dyᵀ · x`: `dy` is `[M, N]`, `x` is `[M, K]`, `dw` is `[N, K]`. Rows are summed in order, so in f32 a batch
-/// may be cut anywhere, and in bf16 after any even number of rows, without changing a bit.
+/// may be cut anywhere, in bf16 after any even number of rows, and on AMX after any multiple of 32, without changing
+/// a bit.
 ///
 /// # Panics
 /// When the lengths do not fit, or when [`crate::supports`] refuses `precision`.

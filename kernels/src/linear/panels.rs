@@ -1,9 +1,10 @@
 //! The packed operand: columns in panels of 32, one panel after the other, each panel step by step.
 //!
 //! Word `[panel][step][column]` holds one f32, or two bf16 values (the even one in the low half), so a step is
-//! one value of the summed index in f32 and two in bf16. Columns and values past the end are zeros.
+//! one value of the summed index in f32 and two in bf16. Columns and values past the end are zeros; a bf16 panel has
+//! room for a multiple of 16 steps, so that 16 steps by 16 columns are the right operand of an AMX tile product.
 
-use super::rounding::{along, copy, interleave};
+use super::rounding::{along, pack_rows};
 use crate::Precision;
 use crate::threads::{SharedMut, parallel};
 
@@ -25,20 +26,31 @@ pub fn steps(depth: usize, precision: Precision) -> usize {
     }
 }
 
+/// The number of steps that a panel of `steps` steps has room for.
+pub fn frame(steps: usize, precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => steps,
+        Precision::Bf16 => steps.next_multiple_of(16),
+    }
+}
+
 /// A packed matrix of `columns` columns, summed over `depth`.
 pub struct Panels {
     lines: Vec<Line>,
     pub columns: usize,
     pub depth: usize,
     pub steps: usize,
+    /// Steps from one panel to the next.
+    pub frame: usize,
 }
 
 impl Panels {
     /// Zeros of the given shape.
     pub fn empty(columns: usize, depth: usize, precision: Precision) -> Panels {
         let steps = steps(depth, precision);
-        let lines = vec![Line([0; LINE]); columns.div_ceil(PANEL) * steps * (PANEL / LINE)];
-        Panels { lines, columns, depth, steps }
+        let frame = frame(steps, precision);
+        let lines = vec![Line([0; LINE]); columns.div_ceil(PANEL) * frame * (PANEL / LINE)];
+        Panels { lines, columns, depth, steps, frame }
     }
 
     pub fn bytes(&self) -> usize {
@@ -58,38 +70,26 @@ impl Panels {
 
     /// Packs `w[depth, columns]`.
     pub fn fill(&mut self, w: &[f32], precision: Precision) {
-        let (columns, depth, steps) = (self.columns, self.depth, self.steps);
+        let (columns, frame) = (self.columns, self.frame);
         let parts = SharedMut::new(self.words_mut());
         parallel(columns.div_ceil(PANEL), |panel| {
             // SAFETY: one panel a task.
-            let out = unsafe { parts.slice(panel * steps * PANEL..(panel + 1) * steps * PANEL) };
-            let from = panel * PANEL;
-            let width = PANEL.min(columns - from);
-            match precision {
-                Precision::F32 => {
-                    for (row, out) in w.chunks_exact(columns).zip(out.chunks_exact_mut(PANEL)) {
-                        copy(&row[from..from + width], out);
-                    }
-                }
-                Precision::Bf16 => {
-                    for (step, out) in out.chunks_exact_mut(PANEL).enumerate() {
-                        let even = &w[2 * step * columns + from..][..width];
-                        let odd =
-                            if 2 * step + 1 < depth { &w[(2 * step + 1) * columns + from..] } else { &[] };
-                        interleave(even, odd.get(..width), out);
-                    }
-                }
+            let out = unsafe { parts.slice(panel * frame * PANEL..(panel + 1) * frame * PANEL) };
+            let range = panel * PANEL..columns.min((panel + 1) * PANEL);
+            let run = steps(32, precision) * PANEL;
+            for (rows, out) in w.chunks(32 * columns).zip(out.chunks_mut(run)) {
+                pack_rows(precision, rows, columns, range.clone(), out);
             }
         });
     }
 
     /// Packs `w[columns, depth]`.
     pub fn fill_transposed(&mut self, w: &[f32], precision: Precision) {
-        let (columns, depth, steps) = (self.columns, self.depth, self.steps);
+        let (columns, depth, frame) = (self.columns, self.depth, self.frame);
         let parts = SharedMut::new(self.words_mut());
         parallel(columns.div_ceil(PANEL), |panel| {
             // SAFETY: one panel a task.
-            let out = unsafe { parts.slice(panel * steps * PANEL..(panel + 1) * steps * PANEL) };
+            let out = unsafe { parts.slice(panel * frame * PANEL..(panel + 1) * frame * PANEL) };
             let rows = &w[panel * PANEL * depth..columns.min((panel + 1) * PANEL) * depth];
             transpose(rows, depth, precision, out);
         });
@@ -101,11 +101,11 @@ impl Panels {
         thread_local! {
             static ROWS: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
         }
-        let (columns, depth, steps) = (self.columns, self.depth, self.steps);
+        let (columns, depth, frame) = (self.columns, self.depth, self.frame);
         let parts = SharedMut::new(self.words_mut());
         parallel(columns.div_ceil(PANEL), |panel| {
             // SAFETY: one panel a task.
-            let out = unsafe { parts.slice(panel * steps * PANEL..(panel + 1) * steps * PANEL) };
+            let out = unsafe { parts.slice(panel * frame * PANEL..(panel + 1) * frame * PANEL) };
             let range = panel * PANEL * depth..columns.min((panel + 1) * PANEL) * depth;
             ROWS.with_borrow_mut(|rows| {
                 if rows.len() < range.len() {
@@ -126,9 +126,9 @@ fn transpose(rows: &[f32], depth: usize, precision: Precision, out: &mut [u32]) 
     let mut words = [0u32; BLOCK];
     let width = if precision == Precision::F32 { 1 } else { 2 };
     for (block, out) in out.chunks_mut(BLOCK * PANEL).enumerate() {
-        let count = out.len() / PANEL;
         for (column, row) in rows.chunks_exact(depth).enumerate() {
             let values = &row[block * BLOCK * width..depth.min((block + 1) * BLOCK * width)];
+            let count = values.len().div_ceil(width);
             along(precision, values, &mut words);
             for step in 0..count {
                 out[step * PANEL + column] = words[step];

@@ -15,22 +15,32 @@ pub fn to_bf16(v: f32) -> u16 {
     }
 }
 
+/// The value of a bfloat16.
+pub fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+fn flush(v: f32) -> f32 {
+    if v.is_subnormal() { 0f32.copysign(v) } else { v }
+}
+
+/// One element of `TDPBF16PS`: 16 pairs, two chains of fused multiply-adds from 0, over the even and over the odd
+/// members; then their sum; then `sum` plus that. Subnormals in and out are zeros.
+pub fn dot_block(a: &[[u16; 2]; 16], b: &[[u16; 2]; 16], sum: f32) -> f32 {
+    let chain = |i: usize| {
+        let terms = a.iter().zip(b).map(|(a, b)| (flush(from_bf16(a[i])), flush(from_bf16(b[i]))));
+        terms.fold(0f32, |sum, (a, b)| flush(a.mul_add(b, sum)))
+    };
+    flush(flush(sum) + flush(chain(0) + chain(1)))
+}
+
 #[cfg(test)]
 pub use definition::*;
 
 #[cfg(test)]
 mod definition {
-    use super::to_bf16;
-    use crate::Precision;
-
-    /// The value of a bfloat16.
-    pub fn from_bf16(bits: u16) -> f32 {
-        f32::from_bits(u32::from(bits) << 16)
-    }
-
-    fn flush(v: f32) -> f32 {
-        if v.is_subnormal() { 0f32.copysign(v) } else { v }
-    }
+    use super::{dot_block, flush, from_bf16, to_bf16};
+    use crate::{Isa, Precision};
 
     /// One lane of `VDPBF16PS`: the odd products first, then the even ones, subnormals in and out are zeros.
     pub fn dot_pair(a: [u16; 2], b: [u16; 2], sum: f32) -> f32 {
@@ -41,26 +51,58 @@ mod definition {
         sum
     }
 
-    /// `start + Σ_i a(i) b(i)` for i in `0..len` in the order of `precision`.
+    /// An order of summation, as `mod.rs` states them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Order {
+        /// f32, term by term.
+        Terms,
+        /// bf16 in pairs: `VDPBF16PS`.
+        Pairs,
+        /// bf16 in blocks of 32: `TDPBF16PS`.
+        Blocks,
+    }
+
+    impl Order {
+        /// The order of an instruction set's products.
+        pub fn of(isa: Isa, precision: Precision) -> Order {
+            match (precision, isa) {
+                (Precision::F32, _) => Order::Terms,
+                (Precision::Bf16, Isa::Amx) => Order::Blocks,
+                (Precision::Bf16, _) => Order::Pairs,
+            }
+        }
+
+        /// The summed index may be cut at multiples of this.
+        pub fn grain(self) -> usize {
+            match self {
+                Order::Terms => 1,
+                Order::Pairs => 2,
+                Order::Blocks => 32,
+            }
+        }
+    }
+
+    /// `start + Σ_i a(i) b(i)` for i in `0..len`.
     pub fn dot(
-        precision: Precision,
+        order: Order,
         start: f32,
         len: usize,
         a: impl Fn(usize) -> f32,
         b: impl Fn(usize) -> f32,
     ) -> f32 {
-        match precision {
-            Precision::F32 => (0..len).fold(start, |sum, i| a(i).mul_add(b(i), sum)),
-            Precision::Bf16 => {
-                let at = |f: &dyn Fn(usize) -> f32, i| if i < len { to_bf16(f(i)) } else { 0 };
-                (0..len).step_by(2).fold(start, |sum, i| {
-                    dot_pair([at(&a, i), at(&a, i + 1)], [at(&b, i), at(&b, i + 1)], sum)
-                })
-            }
+        let at = |f: &dyn Fn(usize) -> f32, i| if i < len { to_bf16(f(i)) } else { 0 };
+        let pair = |f: &dyn Fn(usize) -> f32, i| [at(f, i), at(f, i + 1)];
+        match order {
+            Order::Terms => (0..len).fold(start, |sum, i| a(i).mul_add(b(i), sum)),
+            Order::Pairs => (0..len).step_by(2).fold(start, |sum, i| dot_pair(pair(&a, i), pair(&b, i), sum)),
+            Order::Blocks => (0..len).step_by(32).fold(start, |sum, i| {
+                let block = |f: &dyn Fn(usize) -> f32| std::array::from_fn(|s| pair(f, i + 2 * s));
+                dot_block(&block(&a), &block(&b), sum)
+            }),
         }
     }
 
-    pub fn forward(p: Precision, x: &[f32], w: &[f32], n: usize, k: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward(p: Order, x: &[f32], w: &[f32], n: usize, k: usize, bias: Option<&[f32]>) -> Vec<f32> {
         let mut y = Vec::new();
         for row in x.chunks(k) {
             for j in 0..n {
@@ -71,7 +113,7 @@ mod definition {
         y
     }
 
-    pub fn forward_add(p: Precision, x: &[f32], w: &[f32], n: usize, k: usize, y: &mut [f32]) {
+    pub fn forward_add(p: Order, x: &[f32], w: &[f32], n: usize, k: usize, y: &mut [f32]) {
         for (row, out) in x.chunks(k).zip(y.chunks_mut(n)) {
             for j in 0..n {
                 out[j] = dot(p, out[j], k, |i| row[i], |i| w[j * k + i]);
@@ -79,7 +121,7 @@ mod definition {
         }
     }
 
-    pub fn backward_input(p: Precision, dy: &[f32], w: &[f32], n: usize, k: usize, dx: &mut [f32]) {
+    pub fn backward_input(p: Order, dy: &[f32], w: &[f32], n: usize, k: usize, dx: &mut [f32]) {
         for (row, out) in dy.chunks(n).zip(dx.chunks_mut(k)) {
             for i in 0..k {
                 out[i] = dot(p, out[i], n, |j| row[j], |j| w[j * k + i]);
@@ -87,7 +129,7 @@ mod definition {
         }
     }
 
-    pub fn backward_weight(p: Precision, dy: &[f32], x: &[f32], n: usize, k: usize, dw: &mut [f32]) {
+    pub fn backward_weight(p: Order, dy: &[f32], x: &[f32], n: usize, k: usize, dw: &mut [f32]) {
         let rows = dy.len() / n;
         for j in 0..n {
             for i in 0..k {
