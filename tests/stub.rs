@@ -40,7 +40,7 @@ type Plan = Arc<dyn Fn(usize, &str, &Value) -> Act + Send + Sync>;
 
 /// Serves until the test process ends; returns the URL and what was asked.
 pub fn serve(act: impl Fn(usize, &str, &Value) -> Act + Send + Sync + 'static) -> (String, Asked) {
-    let (address, asked) = listen(Arc::new(act), |stream| Some(stream));
+    let (address, asked) = listen(Arc::new(act), Some);
     (format!("http://{address}/v1"), asked)
 }
 

@@ -25,6 +25,7 @@ url="--endpoint http://127.0.0.1:$port/v1 --concurrency 2"
 "$bin/r1-rollout" "$out/policy" $draw --template chat --dtype f32 -o "$out/own.jsonl"
 "$bin/r1-rollout" - $draw $url -o "$out/chat.jsonl"
 "$bin/r1-rollout" "$out/policy" $draw --template chat $url -o "$out/completions.jsonl"
+"$bin/r1-rollout" "$out/policy" "$out/completions.jsonl" --template chat --dtype f32 --score own --top 1 -q -o "$out/scored.jsonl"
 "$python" - "$out" <<'END'
 import json, os, sys
 read = lambda name: [json.loads(line)["rollout"]["completion"] for line in open(f"{sys.argv[1]}/{name}.jsonl")]
@@ -36,5 +37,10 @@ def compare(name, a, b):
 compare("chat path and completions path", chat, completions)
 compare("own engine and completions path", own, completions)
 compare("own engine and chat path", own, chat)
+rows = [json.loads(line)["own"] for line in open(f"{sys.argv[1]}/scored.jsonl")]
+gaps = [top[0] - own for row in rows for top, own in zip(row["top_logprobs"], row["logprobs"])]
+other = sorted(gap for gap in gaps if gap > 0)
+print(f"of the server's {len(gaps)} tokens {len(gaps) - len(other)} are our most probable ones, too; "
+      f"the others are less probable by {', '.join(f'{gap:.3f}' for gap in other)} nats")
 END
 "$bin/r1-judge" $url --prompt readability --max-tokens 48 "$out/own.jsonl" -o "$out/judged.jsonl"

@@ -117,8 +117,9 @@ fn by_files(policy: &str, out: &str, tasks: &str) -> Vec<String> {
         let from = if round == 0 { policy } else { out };
         let draw = words(&format!("{from} - {DRAW}"));
         let learn = words(&format!("{from} - -o {out} {LEARN}"));
-        let [draw, rewards, learn] = [&draw, &words(REWARDS), &learn]
-            .map(|list| list.iter().map(String::as_str).collect::<Vec<&str>>());
+        let rewards = words(REWARDS);
+        let [draw, rewards, learn] =
+            [&draw, &rewards, &learn].map(|list| list.iter().map(String::as_str).collect::<Vec<&str>>());
         let advantaged = pipe(
             &[("r1-rollout", &draw), ("r1-reward", &rewards), ("r1-advantage", &["-q"])],
             &tasks.concat(),
@@ -149,10 +150,10 @@ fn the_pipe_and_the_files_give_the_same_bytes() {
             fs::read(format!("{piped}/model.safetensors")).unwrap()
                 != fs::read(format!("{policy}/model.safetensors")).unwrap()
         );
-        for (file, steps) in [(&drawn, "round"), (&learned, "step")] {
+        for (file, steps, lag) in [(&drawn, "round", "rounds_ahead"), (&learned, "step", "policy_lag")] {
             let lines = rows(&fs::read_to_string(file).unwrap());
             assert_eq!(lines.iter().map(|line| line[steps].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
-            assert!(lines.iter().all(|line| line["policy_lag"] == 0), "{lines:?}");
+            assert!(lines.iter().all(|line| line[lag] == 0), "{lines:?}");
         }
         // What tee kept is replayed as one stream.
         let stream: String = rounds.iter().map(|round| format!("{round}{END}")).collect();
@@ -182,8 +183,9 @@ fn an_adapter_is_followed_as_a_policy_is() {
         };
         let draw = words(&format!("{} - {DRAW} {over}", qwen()));
         let learn = words(&format!("{} - -o {files} {LEARN} {from}", qwen()));
-        let [draw, rewards, learn] = [&draw, &words(REWARDS), &learn]
-            .map(|list| list.iter().map(String::as_str).collect::<Vec<&str>>());
+        let rewards = words(REWARDS);
+        let [draw, rewards, learn] =
+            [&draw, &rewards, &learn].map(|list| list.iter().map(String::as_str).collect::<Vec<&str>>());
         let all: [(&str, &[&str]); 4] =
             [("r1-rollout", &draw), ("r1-reward", &rewards), ("r1-advantage", &["-q"]), ("r1-grpo", &learn)];
         pipe(&all, &tasks.concat());
@@ -415,6 +417,9 @@ fn what_cannot_be_followed_is_named() {
         run("r1-rollout", &all.iter().map(String::as_str).collect::<Vec<_>>(), &tasks())
     };
     draw("").refused(2, &["--follow"]);
+    for other in ["--adapter x", "--score reference", "--endpoint http://localhost:9", "--resume -o y"] {
+        draw(other).refused(2, &["--prompts"]);
+    }
     draw(&format!("--follow {}", deepseek())).refused(2, &["not what r1-grpo made of POLICY"]);
     draw("--follow x -o y").refused(2, &["--output"]);
     run("r1-rollout", &[qwen(), "-", "--follow", "x"], &tasks()).refused(2, &["--prompts"]);

@@ -300,7 +300,7 @@ fn misuse_is_told_in_one_line() {
         (&["--judge", qwen(), "--prompt", "no-such"], &["no-such", "correctness, readability, comparison"]),
         (&["--endpoint", "x/v1", "--model", "m", "--prompt", "readability"], &["http://"]),
         (&["--endpoint", "http://localhost/v1", "--score", &score], &["cannot be used"]),
-        (&["--model", "m", "--score", &score], &["--endpoint"]),
+        (&["--model", "m", "--score", &score], &["--model", "cannot be used"]),
     ];
     for (flags, words) in cases {
         let outcome = run("r1-judge", flags, &row);

@@ -29,6 +29,12 @@ pub struct Question {
     pub tokens: bool,
 }
 
+/// Sampling fields that servers have defaults of their own for, which change what is drawn (llama-cpp-python a penalty of 1.1, vLLM
+/// whatever the model's generation_config.json says): where the question does not ask for one, the value that changes
+/// nothing is sent, as far as the server understands it.
+const NEUTRAL: [(&str, f64); 4] =
+    [("top_k", 0.0), ("min_p", 0.0), ("repetition_penalty", 1.0), ("repeat_penalty", 1.0)];
+
 /// What this server was found not to understand.
 #[derive(Default)]
 struct Lacks {
@@ -36,6 +42,8 @@ struct Lacks {
     logprobs: AtomicBool,
     many: AtomicBool,
     text_only: AtomicBool,
+    /// for each of [`NEUTRAL`]
+    neutral: [AtomicBool; NEUTRAL.len()],
 }
 
 /// A server.
@@ -106,12 +114,14 @@ impl Client {
             };
             match self.patience.try_until(over, once)? {
                 Ok(choices) => return Ok(choices),
-                Err((status, words)) if self.learn(&body, &words) => {
-                    r1_cli::note(&format!(
-                        "the server refuses a part of the request (status {status}), going on without it"
-                    ));
-                }
-                Err(refusal) => return Err(refused(&format!("{}/{path}", self.url()), refusal)),
+                Err((status, words)) => match self.learn(&body, &words) {
+                    Some(name) => {
+                        r1_cli::note(&format!(
+                            "the server refuses {name} (status {status}): going on without"
+                        ));
+                    }
+                    None => return Err(refused(&format!("{}/{path}", self.url()), (status, words))),
+                },
             }
         }
     }
@@ -123,6 +133,11 @@ impl Client {
         body["model"] = json!(self.model);
         if lacks(&self.lacks.many) && body.get("n").is_some() {
             body["n"] = json!(1);
+        }
+        for ((name, value), lack) in NEUTRAL.iter().zip(&self.lacks.neutral) {
+            if body.get(*name).is_none() && !lacks(lack) {
+                body[*name] = neutral(*value);
+            }
         }
         let logprobs = question.tokens && !lacks(&self.lacks.logprobs);
         if question.tokens && !lacks(&self.lacks.ids) {
@@ -147,25 +162,33 @@ impl Client {
         body
     }
 
-    /// Whether a refusal names something that can be left out, which is then left out of every request.
-    fn learn(&self, body: &Value, words: &str) -> bool {
+    /// What a refusal names that can be left out, which is then left out of every request.
+    fn learn(&self, body: &Value, words: &str) -> Option<&'static str> {
         let words = words.to_lowercase();
         let names_n = ["`n`", "'n'", "\"n\"", "n must"].iter().any(|name| words.contains(name));
         let has = |key: &str| body.get(key).is_some();
         let lacks = &self.lacks;
-        [
-            (words.contains("logprob") && has("logprobs"), &lacks.logprobs),
-            (words.contains("return_token_ids") && has("return_token_ids"), &lacks.ids),
-            (words.contains("prompt") && body["prompt"].is_array(), &lacks.text_only),
-            (names_n && body["n"].as_u64().is_some_and(|n| n > 1), &lacks.many),
-        ]
-        .into_iter()
-        .find(|(meant, _)| *meant)
-        .is_some_and(|(_, lack)| {
-            lack.store(true, Ordering::SeqCst);
-            true
-        })
+        let own = [
+            ("logprobs", words.contains("logprob") && has("logprobs"), &lacks.logprobs),
+            ("return_token_ids", words.contains("return_token_ids") && has("return_token_ids"), &lacks.ids),
+            (
+                "a prompt of token ids",
+                words.contains("prompt") && body["prompt"].is_array(),
+                &lacks.text_only,
+            ),
+            ("n", names_n && body["n"].as_u64().is_some_and(|n| n > 1), &lacks.many),
+        ];
+        let ours = |(name, value): &(&str, f64)| words.contains(name) && body[*name] == neutral(*value);
+        let fields = NEUTRAL.iter().zip(&lacks.neutral).map(|(field, lack)| (field.0, ours(field), lack));
+        let (name, _, lack) = fields.chain(own).find(|(_, meant, _)| *meant)?;
+        lack.store(true, Ordering::SeqCst);
+        Some(name)
     }
+}
+
+/// As JSON, whole where it is.
+fn neutral(value: f64) -> Value {
+    if value == 0.0 { json!(0) } else { json!(value) }
 }
 
 /// A refusal as an error. Status 0 is one that did not come from the server but from us.
@@ -194,22 +217,35 @@ mod tests {
         let whole = client.body(&question);
         assert_eq!(
             whole,
-            json!({"n": 4, "top_p": 1.0, "model": "m", "return_token_ids": true, "prompt": [1, 2], "logprobs": 1})
+            json!({"n": 4, "top_p": 1.0, "model": "m", "return_token_ids": true, "prompt": [1, 2], "logprobs": 1,
+                "top_k": 0, "min_p": 0, "repetition_penalty": 1.0, "repeat_penalty": 1.0})
         );
+        for name in NEUTRAL.map(|(name, _)| name) {
+            assert_eq!(
+                client.learn(&client.body(&question), &format!("Unknown parameter: '{name}'.")),
+                Some(name)
+            );
+            assert!(client.body(&question).get(name).is_none());
+        }
+        // What was asked for is not left out.
+        let asked = json!({"top_k": 5, "repeat_penalty": 1.2});
+        let asked = Question { body: asked, ..question.clone() };
+        assert_eq!(client.learn(&client.body(&asked), "Unknown parameter: 'top_k'"), None);
+        assert_eq!(client.body(&asked)["repeat_penalty"], 1.2);
         for (words, left) in [
             ("logprobs is not supported", json!({"n": 4, "return_token_ids": true, "prompt": [1, 2]})),
             ("unknown field return_token_ids", json!({"n": 4, "prompt": [1, 2]})),
             ("`n` must be 1", json!({"n": 1, "prompt": [1, 2]})),
             ("prompt: Input should be a valid string", json!({"n": 1, "prompt": "ab"})),
         ] {
-            assert!(client.learn(&client.body(&question), words), "{words}");
+            assert!(client.learn(&client.body(&question), words).is_some(), "{words}");
             let mut body = client.body(&question);
             ["model", "top_p"].iter().for_each(|key| drop(body.as_object_mut().unwrap().remove(*key)));
             assert_eq!(body, left, "{words}");
             // Refused for the same thing again: there is nothing left to leave out.
-            assert!(!client.learn(&client.body(&question), words), "{words}");
+            assert_eq!(client.learn(&client.body(&question), words), None, "{words}");
         }
-        assert!(!client.learn(&client.body(&question), "the model is not loaded"));
+        assert_eq!(client.learn(&client.body(&question), "the model is not loaded"), None);
     }
 
     #[test]
@@ -217,6 +253,6 @@ mod tests {
         let client = client();
         let question = Question { prompt: Prompt::Messages(json!([])), body: json!({"n": 2}), tokens: true };
         let both = client.body(&question);
-        assert!(client.learn(&both, "logprobs") && client.learn(&both, "logprobs"));
+        assert_eq!([(); 2].map(|()| client.learn(&both, "logprobs")), [Some("logprobs"); 2]);
     }
 }

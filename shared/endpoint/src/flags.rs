@@ -35,6 +35,9 @@ pub struct Flags {
     pub retries: u32,
 }
 
+/// Names of the flags, for one that conflicts with `--endpoint`: clap lets a flag whose `requires` is in conflict pass unseen.
+pub const FLAGS: [&str; 6] = ["endpoint", "model", "api_key_env", "concurrency", "timeout", "retries"];
+
 impl Flags {
     /// The server at `url` (the value of `--endpoint`). Finds the model's name where none is given, which also shows that the
     /// server is there.

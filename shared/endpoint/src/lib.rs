@@ -17,5 +17,5 @@ mod wire;
 
 pub use answer::{Choice, Finish};
 pub use client::{Client, Prompt, Question};
-pub use flags::Flags;
+pub use flags::{FLAGS, Flags};
 pub use order::in_order;

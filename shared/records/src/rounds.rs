@@ -56,7 +56,8 @@ impl<R: BufRead> Round<'_, R> {
 
     /// Lines of the stream that stand before what is read next.
     pub fn before(&self) -> usize {
-        self.of.lines
+        // The line that is looked at is counted already.
+        self.of.lines - usize::from(self.of.at < self.of.line.len())
     }
 
     /// Whether a [`ROUND_END`] came, and came before anything else: a round of which no row is left.

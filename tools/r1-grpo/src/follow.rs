@@ -173,7 +173,8 @@ mod tests {
         let mut lag = Lag::default();
         let mut state = State::planned("r1-grpo", Map::new(), Map::new());
         for (hash, step) in [("a", 0), ("b", 2), ("c", 4)] {
-            (state.step, state.inputs["policy"]) = (step, json!(hash));
+            state.step = step;
+            state.inputs.insert("policy".into(), json!(hash));
             lag.begin(&state, 1);
         }
         assert_eq!(lag.of(&rows(&["c", "c"])).unwrap(), 0);

@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     output: r1_cli::Output,
     /// A reward model, and what its score is called in `judgement`; repeat for several
-    #[arg(long, value_name = "NAME=DIR", value_parser = score::named, conflicts_with = "endpoint")]
+    #[arg(long, value_name = "NAME=DIR", value_parser = score::named, conflicts_with_all = r1_endpoint::FLAGS)]
     score: Vec<(String, PathBuf)>,
     /// What reward models read [default: the summary for `helpful`, else the whole response]
     #[arg(long, value_enum, requires = "score")]

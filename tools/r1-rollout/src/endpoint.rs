@@ -156,7 +156,7 @@ impl Work {
         tokenizer.decode(rest, false)
     }
 
-    /// The sampling fields of a request; what stands at its neutral value is left out, so that plain servers understand.
+    /// The sampling fields of a request; the client adds those that would change something where they are not said.
     fn body(&self) -> Value {
         let f = &self.flags;
         let mut body = json!({"max_tokens": f.max_tokens, "temperature": f.temperature, "top_p": f.top_p});
@@ -164,6 +164,8 @@ impl Work {
             ("top_k", f.top_k > 0, json!(f.top_k)),
             ("min_p", f.min_p > 0.0, json!(f.min_p)),
             ("repetition_penalty", f.repetition_penalty != 1.0, json!(f.repetition_penalty)),
+            // llama.cpp's name of it.
+            ("repeat_penalty", f.repetition_penalty != 1.0, json!(f.repetition_penalty)),
             ("presence_penalty", f.presence_penalty != 0.0, json!(f.presence_penalty)),
             ("frequency_penalty", f.frequency_penalty != 0.0, json!(f.frequency_penalty)),
             ("min_tokens", f.min_tokens > 0, json!(f.min_tokens)),

@@ -31,18 +31,21 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long r1-grpo may take to begin.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// Flags of other modes. All of this one's conflict with them: clap lets a flag whose `requires` is in conflict pass unseen.
+const OTHERS: [&str; 5] = ["score", "adapter", "resume", "show_tokens", "output_file"];
+
 /// What is followed, and how closely.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Flags {
     /// Stay: draw round after round, each from the policy that r1-grpo --follow has published as DIR (POLICY until there is one)
-    #[arg(long, value_name = "DIR", requires = "prompts",
-          conflicts_with_all = ["endpoint", "score", "adapter", "resume", "show_tokens", "output_file"])]
+    #[arg(long, value_name = "DIR", requires = "prompts", conflicts_with_all = OTHERS.iter().chain(&r1_endpoint::FLAGS))]
     pub follow: Option<PathBuf>,
     /// Tasks of a round
-    #[arg(long, value_name = "N", requires = "follow", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "follow", conflicts_with_all = OTHERS.iter().chain(&r1_endpoint::FLAGS),
+          value_parser = clap::value_parser!(u32).range(1..))]
     prompts: Option<u32>,
     /// Rounds that may be drawn ahead of the published policy; at 0 every round is drawn from the policy that it trains
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "follow")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "follow", conflicts_with_all = OTHERS.iter().chain(&r1_endpoint::FLAGS))]
     max_lag: u64,
 }
 
@@ -103,15 +106,26 @@ impl Trail<'_> {
         Ok(trail)
     }
 
-    /// Rounds of the input that are behind the published policy.
-    fn rounds(&self) -> Result<u64> {
-        Ok(Published::of(self.dir)?.map_or(0, |state| state.round.saturating_sub(self.before)))
+    /// Rounds of the input that are behind a published policy.
+    fn behind(&self, state: Option<&Published>) -> u64 {
+        state.map_or(0, |state| state.round.saturating_sub(self.before))
     }
 
-    /// The published policy and the rounds behind it, read so that no publication falls in between.
-    fn load(&self) -> Result<(u64, (Policy, String))> {
+    /// Those behind the one that is published now.
+    fn rounds(&self) -> Result<u64> {
+        Ok(self.behind(Published::of(self.dir)?.as_ref()))
+    }
+
+    /// The published policy, which has at least `rounds` rounds behind it, and how many; read so that no publication falls in
+    /// between.
+    fn load(&self, rounds: u64) -> Result<(u64, (Policy, String))> {
         loop {
             let state = Published::of(self.dir)?;
+            if self.behind(state.as_ref()) < rounds {
+                // Where the system cannot exchange two names, DIR is not there for a moment.
+                sleep(GLANCE);
+                continue;
+            }
             let (dir, adapter) = match &state {
                 // An adapter lies over the policy that stays as it is.
                 Some(_) if self.dir.join(lora::CONFIG).exists() => {
@@ -122,7 +136,7 @@ impl Trail<'_> {
             };
             let loaded = tasks::weights(self.args, dir, adapter);
             if Published::of(self.dir)? == state {
-                return Ok((state.map_or(0, |state| state.round.saturating_sub(self.before)), loaded?));
+                return Ok((self.behind(state.as_ref()), loaded?));
             }
         }
     }
@@ -159,16 +173,17 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
     let size = flags.follow.prompts.unwrap_or(1) as usize;
     let mut metrics = args.metrics.open()?;
     let trail = Trail::of(args, dir)?;
-    let (mut published, policy) = trail.load()?;
+    let (mut published, policy) = trail.load(0)?;
     tasks::need_words(args, args.policy.join("tokenizer.json").exists().then_some(()))?;
     let mut loaded = tasks::fit(policy, Some(tasks::words(args)?))?;
     tasks::lint(&loaded);
     let mut stream = Stream::open(args, loaded.words.as_ref(), flags.limit)?;
     let mut round = published;
     if round > 0 {
-        stream.skip(round as usize * size)?;
+        let tasks = round as usize * size;
         let from = if trail.in_place { "its" } else { "the input's" };
-        r1_cli::note(&format!("{}: going on after {round} of {from} rounds", dir.display()));
+        let then = if stream.skip(tasks)? < tasks { ", which are more than the input has" } else { "" };
+        r1_cli::note(&format!("{}: going on after {round} of {from} rounds{then}", dir.display()));
     }
     let mut out = Outlet::Sink(args.output.create()?);
     signals::watch();
@@ -185,7 +200,7 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
             // The old weights go before the new ones come.
             let Loaded { words, .. } = loaded;
             let policy;
-            (published, policy) = trail.load()?;
+            (published, policy) = trail.load(published)?;
             loaded = tasks::fit(policy, words)?;
         }
         let mut progress = draw::progress(args, &tasks);
@@ -195,7 +210,7 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
         let mut line = json!(summary);
         round += 1;
         line["round"] = json!(trail.before + round);
-        line["policy_lag"] = json!(round - 1 - published);
+        line["rounds_ahead"] = json!((round - 1).saturating_sub(published));
         line["wait_seconds"] = json!(waited);
         metrics.write(&line)?;
         r1_cli::note(&format!("round {}: {}", trail.before + round, summary.words()));

@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     server: r1_endpoint::Flags,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
-    #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS)]
+    #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS.iter().chain(&r1_endpoint::FLAGS))]
     score: Option<String>,
     /// With --score: also the N most probable tokens in each place, most probable first, ties by the lower id
     #[arg(long, value_name = "N", requires = "score")]

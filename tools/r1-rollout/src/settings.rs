@@ -73,8 +73,10 @@ pub struct Flags {
 }
 
 /// Names of the flags that say how to draw, and would be ignored by `--score`.
-pub const FLAGS: [&str; 21] = [
-    "endpoint",
+pub const FLAGS: [&str; 23] = [
+    "follow",
+    "prompts",
+    "max_lag",
     "samples",
     "temperature",
     "top_k",
