@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_seen_while_it_lives() {
-        let home = tempfile::tempdir().unwrap();
-        let dir = home.path().join("a/zero");
+        let home = std::env::temp_dir().join(format!("r1-claim-{}", std::process::id()));
+        let dir = home.join("a/zero");
         assert!(!Claim::is_held(&dir).unwrap());
         let claim = Claim::take(&dir).unwrap();
         assert!(Claim::is_held(&dir).unwrap());
@@ -77,9 +77,10 @@ mod tests {
         drop(claim);
         assert!(!Claim::is_held(&dir).unwrap());
         // What a kill leaves is a file without a lock.
-        fs::write(home.path().join("a/.zero.trained"), "").unwrap();
+        fs::write(home.join("a/.zero.trained"), "").unwrap();
         assert!(!Claim::is_held(&dir).unwrap());
         drop(Claim::take(&dir).unwrap());
-        assert_eq!(fs::read_dir(home.path().join("a")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(home.join("a")).unwrap().count(), 1);
+        fs::remove_dir_all(home).unwrap();
     }
 }
