@@ -14,14 +14,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shared/records", &[]),
     ("shared/verify", &[]),
     ("shared/sandbox", &[]),
+    // Talks to servers: no rows, no model.
+    ("shared/endpoint", &["r1-cli"]),
     // Statistics of judged rows: no files, no model.
     ("shared/measure", &["r1-records", "r1-verify"]),
     // A template renders the prompt of a record.
     ("shared/model", &["r1-kernels", "r1-records"]),
     ("shared/train", &["r1-model", "r1-kernels", "r1-cli", "r1-records"]),
     // Cannot change weights: no r1-train.
-    ("tools/r1-rollout", &["r1-cli", "r1-records", "r1-model", "r1-kernels"]),
-    ("tools/r1-judge", &["r1-cli", "r1-records", "r1-verify", "r1-model", "r1-kernels"]),
+    ("tools/r1-rollout", &["r1-cli", "r1-endpoint", "r1-records", "r1-model", "r1-kernels"]),
+    ("tools/r1-judge", &["r1-cli", "r1-endpoint", "r1-records", "r1-verify", "r1-model", "r1-kernels"]),
     // Need no model.
     ("tools/r1-tasks", &["r1-cli", "r1-records", "r1-verify"]),
     ("tools/r1-reward", &["r1-cli", "r1-records", "r1-verify", "r1-sandbox"]),

@@ -5,13 +5,11 @@ use super::rollout::{deepseek, qwen};
 use super::sft::policy;
 use crate::contract;
 use crate::harness::*;
+use crate::stub::*;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 fn text(path: &Path) -> String {
@@ -123,45 +121,12 @@ fn scores_become_rewards_and_advantages() {
 
 /// A server that answers as `answer` says: to the n-th request, a status and a body.
 fn server(answer: impl Fn(usize, &Value) -> (u16, String) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    let answer = std::sync::Arc::new(answer);
-    let count = std::sync::Arc::new(AtomicUsize::new(0));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (answer, count) = (answer.clone(), count.clone());
-            thread::spawn(move || while serve(&stream, &*answer, &count).is_some() {});
-        }
-    });
-    url
-}
-
-/// One request of a connection; nothing when it is over.
-fn serve(
-    stream: &TcpStream,
-    answer: &dyn Fn(usize, &Value) -> (u16, String),
-    count: &AtomicUsize,
-) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    assert!(line.starts_with("POST /v1/chat/completions "), "{line}");
-    loop {
-        line.clear();
-        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let question: Value = serde_json::from_slice(&body).expect("JSON is sent");
-    let (status, body) = answer(count.fetch_add(1, Ordering::SeqCst), &question);
-    let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()
+    let act = move |turn: usize, path: &str, body: &Value| {
+        assert_eq!(path, "/v1/chat/completions", "the model is named: nothing else is asked");
+        let (status, text) = answer(turn - 1, body);
+        Act::Say(status, text)
+    };
+    serve(act).0
 }
 
 fn says(text: &str) -> (u16, String) {
@@ -263,20 +228,38 @@ fn pairs_are_compared_in_both_orders() {
 
 #[test]
 fn a_server_that_fails_is_asked_again_and_then_named() {
-    let flags = |url: &str| -> Vec<String> {
-        let all = ["--endpoint", url, "--model", "m", "--prompt", "readability", "--concurrency", "1"];
-        all.map(String::from).to_vec()
+    let ask = |url: &str, flags: &[&str]| {
+        let all = ["--endpoint", url, "--prompt", "readability", "--concurrency", "1"];
+        run("r1-judge", &[&all[..], flags].concat(), &rollout("a", 0, "x"))
     };
-    let ask = |url: &str| {
-        let flags = flags(url);
-        run("r1-judge", &flags.iter().map(String::as_str).collect::<Vec<_>>(), &rollout("a", 0, "x"))
-    };
-    let limps = server(|n, _| if n < 2 { (503, "busy".into()) } else { says("{\"readability\": \"fair\"}") });
-    assert_eq!(ask(&limps).rows()[0]["judgement"]["readable"], json!(0.5));
+    let fair = || json!({"choices": [{"message": {"content": "{\"readability\": \"fair\"}"}}]}).to_string();
+    let (limps, asked) = limping(move |_| Act::Say(200, fair()));
+    let judged = ask(&limps, &["--timeout", "1", "--retries", "7"]).rows();
+    assert_eq!(judged[0]["judgement"]["readable"], json!(0.5));
+    assert!(asked.lock().unwrap().len() == 1 + FAULTS + 1 && was_left_alone(&asked));
     let refuses = server(|_, _| (400, "no such model".into()));
-    ask(&refuses).refused(1, &["chat/completions", "status 400", "no such model"]);
+    ask(&refuses, &["--model", "m"]).refused(1, &["chat/completions", "status 400", "no such model"]);
     let strange = server(|_, _| (200, "<html>".into()));
-    ask(&strange).refused(1, &["not JSON"]);
+    ask(&strange, &["--model", "m", "--retries", "1"]).refused(1, &["no JSON", "tried 2 times"]);
+    let silent = server(|_, _| (200, json!({"choices": [{"message": {"content": null}}]}).to_string()));
+    assert!(ask(&silent, &["--model", "m"]).rows()[0].get("judgement").is_none(), "silence is no verdict");
+}
+
+#[test]
+fn a_judge_over_tls_says_the_same() {
+    let dir = scratch();
+    let says = |_: usize, path: &str, _: &Value| {
+        let fair = json!({"choices": [{"message": {"content": "{\"readability\": \"good\"}"}}]}).to_string();
+        if path == "/v1/models" { models() } else { Act::Say(200, fair) }
+    };
+    let (url, asked, authority) = serve_tls(dir.path(), says);
+    let mut command = command("r1-judge", &["--endpoint", &url, "--prompt", "readability", "-q"]);
+    command.env("SSL_CERT_FILE", authority).env("OPENAI_API_KEY", "sk");
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let child = command.stderr(std::process::Stdio::piped()).spawn().expect("the tool can be started");
+    let judged = wait(child, rollout("a", 0, "x").as_bytes()).rows();
+    assert!(judged[0]["judgement"]["readable"].is_number(), "{}", judged[0]);
+    assert!(asked.lock().unwrap().iter().all(|request| request.key.as_deref() == Some("Bearer sk")));
 }
 
 #[test]
@@ -305,7 +288,7 @@ fn misuse_is_told_in_one_line() {
     let row = rollout("a", 0, "x");
     let score = format!("helpful={rm}");
     let wrong = format!("helpful={}", qwen());
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (&[], &["--score", "--prompt"]),
         (&["--score", "helpful"], &["NAME=DIR"]),
         (&["--score", "Helpful=x"], &["NAME=DIR"]),
@@ -315,8 +298,9 @@ fn misuse_is_told_in_one_line() {
         (&["--prompt", "correctness"], &["--judge DIR or --endpoint URL"]),
         (&["--judge", rm, "--prompt", "correctness"], &["classifier"]),
         (&["--judge", qwen(), "--prompt", "no-such"], &["no-such", "correctness, readability, comparison"]),
-        (&["--endpoint", "https://x/v1", "--model", "m", "--prompt", "readability"], &["http://"]),
-        (&["--endpoint", "http://127.0.0.1:9/v1", "--prompt", "readability"], &["--model"]),
+        (&["--endpoint", "x/v1", "--model", "m", "--prompt", "readability"], &["http://"]),
+        (&["--endpoint", "http://localhost/v1", "--score", &score], &["cannot be used"]),
+        (&["--model", "m", "--score", &score], &["--model", "cannot be used"]),
     ];
     for (flags, words) in cases {
         let outcome = run("r1-judge", flags, &row);

@@ -3,6 +3,7 @@
 mod advantage;
 mod distill;
 mod eval;
+mod follow;
 mod grpo;
 mod init;
 mod judge;

@@ -1,6 +1,6 @@
 //! How a tool begins and ends: its arguments, its one-line error, its exit code.
 
-use crate::{signals, talk};
+use crate::{pipes, signals, talk};
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::fmt::Display;
@@ -84,6 +84,8 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitCode {
     };
     signals::install();
     let Err(error) = run(args) else { return ExitCode::SUCCESS };
+    // An input that was given up because of a signal is not a bad one.
+    let error = if pipes::was_interrupted() { stopped() } else { error };
     match error.downcast_ref::<End>() {
         Some(End::ReaderGone) => ExitCode::SUCCESS,
         Some(End::Nothing) => {

@@ -40,7 +40,7 @@ impl Input {
             if io::stdin().is_terminal() {
                 return Err(nothing_given());
             }
-            return self.unpacked(BufReader::with_capacity(1 << 16, io::stdin()));
+            return self.unpacked(BufReader::with_capacity(1 << 16, Awake(io::stdin())));
         };
         let file =
             File::open(path).map_err(|error| bad_input(self.name(), error, "see that the path is right"))?;
@@ -72,12 +72,28 @@ impl Input {
         Ok(Box::new(input))
     }
 
+    /// The stream broke off (exit 2).
+    pub fn unread(&self, error: io::Error) -> anyhow::Error {
+        bad_input(self.name(), format!("cannot be read: {error}"), "see that the file is whole")
+    }
+
     /// Bad input (exit 2) in this file: puts its name before an error that begins with `line:column: ` (as the errors of
     /// r1-records display) or with the fact.
     pub fn blame(&self, error: impl Display) -> anyhow::Error {
         let text = error.to_string();
         let placed = text.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
         crate::exit::wrong(format!("{}:{}{text}", self.name(), if placed { "" } else { " " }))
+    }
+}
+
+/// Standard input that sees, while it waits for more, what a blocked read would not: a signal that asks the tool to stop, and
+/// that whoever reads our own standard output has left. Reads must ask for more than the 8 KiB that `Stdin` would keep.
+struct Awake(io::Stdin);
+
+impl Read for Awake {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        crate::pipes::wait_for_input()?;
+        self.0.read(buffer)
     }
 }
 

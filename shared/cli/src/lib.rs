@@ -36,6 +36,7 @@ mod input;
 pub mod memory;
 mod metrics;
 mod output;
+mod pipes;
 pub mod signals;
 mod talk;
 

@@ -1,6 +1,7 @@
 //! Where a tool writes: standard output, or a file that appears whole or not at all.
 
 use crate::exit::{bad_input, misuse, reader_gone};
+use crate::pipes;
 use crate::signals;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +25,10 @@ impl Output {
     /// Opens it. Errors (exit 2): the directory is not there, or cannot be written to.
     pub fn create(&self) -> anyhow::Result<Sink> {
         match self.path() {
-            None => Ok(Sink::Standard(BufWriter::with_capacity(1 << 16, io::stdout()))),
+            None => {
+                pipes::watch_reader();
+                Ok(Sink::Standard(BufWriter::with_capacity(1 << 16, io::stdout())))
+            }
             Some(path) => Ok(Sink::File(AtomicFile::create(path)?)),
         }
     }
@@ -47,6 +51,15 @@ impl Sink {
             Sink::File(_) => Ok(()),
         };
         self.judge(result)
+    }
+
+    /// Ends the tool quietly, as a write would, where whoever reads standard output has left: for a tool that waits with nothing
+    /// to write.
+    pub fn check_reader(&self) -> anyhow::Result<()> {
+        match self {
+            Sink::Standard(_) if pipes::reader_has_left() => Err(reader_gone()),
+            _ => Ok(()),
+        }
     }
 
     /// Writes bytes, with the failure named: the error to return from a tool.

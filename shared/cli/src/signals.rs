@@ -97,6 +97,11 @@ extern "C" fn handle(signal: libc::c_int) {
     if first && WATCHED.load(Ordering::SeqCst) {
         return;
     }
+    end_now(128 + signal);
+}
+
+/// Removes what is half-written and ends the process, from a handler or any thread.
+pub(crate) fn end_now(code: libc::c_int) -> ! {
     for slot in &DOOMED {
         let text = slot.swap(ptr::null_mut(), Ordering::SeqCst);
         if !text.is_null() {
@@ -105,5 +110,5 @@ extern "C" fn handle(signal: libc::c_int) {
         }
     }
     // SAFETY: _exit may be called in a handler and does not return.
-    unsafe { libc::_exit(128 + signal) };
+    unsafe { libc::_exit(code) }
 }

@@ -12,6 +12,8 @@
 //! [`recover`] puts right what a kill left between the steps: a lone `.NAME.old` goes back to its name, everything
 //! else under those names is removed, unless a living process is still writing it (it holds a lock on the directory).
 
+mod claim;
+
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -20,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
+
+pub use claim::Claim;
 
 /// Files of a policy directory that go along unchanged from policy to policy: all but weights and training state.
 pub const CARRIED: [&str; 11] = [

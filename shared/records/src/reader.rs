@@ -25,6 +25,11 @@ impl<R: BufRead> Reader<R> {
         Self { input, buffer: Vec::new(), line: 0, seen: false, over: false }
     }
 
+    /// A reader at a line of `input` that has `lines` lines before it.
+    pub fn after(input: R, lines: usize) -> Self {
+        Self { line: lines, ..Self::new(input) }
+    }
+
     /// The number of the line that was read last, from 1.
     pub fn line(&self) -> usize {
         self.line

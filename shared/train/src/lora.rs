@@ -56,6 +56,15 @@ pub enum Plan {
 }
 
 impl Flags {
+    /// Where an adapter is trained: from now on that in `out`. Gives whether one is.
+    pub fn go_on(&mut self, out: &Path) -> bool {
+        let trains = self.adapter.is_some() || self.lora_rank.is_some();
+        if trains {
+            *self = Flags { adapter: Some(out.to_owned()), ..Flags::default() };
+        }
+        trains
+    }
+
     /// What is to be trained over `policy`; `None` where it is the policy itself.
     ///
     /// # Errors

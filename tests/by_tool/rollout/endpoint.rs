@@ -1,91 +1,9 @@
 //! `--endpoint`: an OpenAI-compatible server that this test plays, well and badly.
 
 use super::*;
+use crate::stub::*;
 use serde_json::json;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// What the server does with a request.
-enum Act {
-    /// a status and a body
-    Say(u16, String),
-    /// nothing: the connection ends
-    Drop,
-    /// the beginning of an answer, then the connection ends
-    Break,
-    /// silence, longer than the client waits
-    Sleep,
-}
-
-type Asked = Arc<Mutex<Vec<(String, Value)>>>;
-
-/// Serves until the test process ends; returns the URL and what was asked.
-fn serve(act: impl Fn(usize, &str, &Value) -> Act + Send + Sync + 'static) -> (String, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let url = format!("http://{}/v1", listener.local_addr().expect("it has an address"));
-    let asked: Asked = Arc::default();
-    let (log, act) = (asked.clone(), Arc::new(act));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (log, act) = (log.clone(), act.clone());
-            std::thread::spawn(move || while answer(&stream, &log, &*act).is_some() {});
-        }
-    });
-    (url, asked)
-}
-
-/// One request of a connection; nothing when it is over.
-fn answer(stream: &TcpStream, log: &Asked, act: &dyn Fn(usize, &str, &Value) -> Act) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    reader.read_line(&mut first).ok().filter(|n| *n > 0)?;
-    let path = first.split(' ').nth(1)?.to_string();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some(n) = line.to_lowercase().strip_prefix("content-length:") {
-            length = n.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let turn = {
-        let mut log = log.lock().unwrap();
-        log.push((path.clone(), body.clone()));
-        log.iter().filter(|(p, _)| *p != "/v1/models").count()
-    };
-    let mut stream = stream;
-    match act(turn, &path, &body) {
-        Act::Say(status, text) => {
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", text.len());
-            stream.write_all((head + &text).as_bytes()).ok()
-        }
-        Act::Drop => {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-            None
-        }
-        Act::Break => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n{\"choices\":");
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-            None
-        }
-        Act::Sleep => {
-            std::thread::sleep(Duration::from_secs(4));
-            None
-        }
-    }
-}
-
-fn models() -> Act {
-    Act::Say(200, json!({"data": [{"id": "stub"}]}).to_string())
-}
 
 /// As vLLM answers: `n` choices with ids, a token being a function of prompt, seed and place.
 fn well(body: &Value) -> Act {
@@ -124,9 +42,10 @@ fn a_good_server_gives_rows_with_ids_in_order() {
     }
     // The same again, whatever the order in which answers come.
     assert_eq!(draw(&url, qwen(), "--samples 3 --top-k 5 --seed 3 --concurrency 1", &given).success(), made);
-    let (path, body) = &asked.lock().unwrap()[1].clone();
+    let Request { path, body, .. } = &asked.lock().unwrap()[1].clone();
     assert_eq!((path.as_str(), &body["n"], &body["top_k"]), ("/v1/completions", &json!(3), &json!(5)));
-    assert!(body.get("min_p").is_none() && body["model"] == "stub", "{body}");
+    // Nothing is left to the server's own defaults, which may change what is drawn.
+    assert!(body["min_p"] == 0 && body["repeat_penalty"] == 1.0 && body["model"] == "stub", "{body}");
     // At another temperature a server's log-probabilities are not those that were drawn from.
     let cold = draw(&url, qwen(), "--temperature 0.5", &given).rows();
     assert!(cold.iter().all(
@@ -139,26 +58,69 @@ fn what_passes_is_tried_again_and_the_rows_are_the_same() {
     let given = tasks(9);
     let (url, _) = serve(|_, path, body| if path == "/v1/models" { models() } else { well(body) });
     let whole = draw(&url, qwen(), "--samples 2", &given).success();
-    let (bad, asked) = serve(|turn, path, body| match (path, turn) {
-        ("/v1/models", _) => models(),
-        (_, 1) => Act::Drop,
-        (_, 2) => Act::Say(500, "{\"error\":{\"message\":\"out of memory\"}}".into()),
-        (_, 3) => Act::Break,
-        (_, 4) => Act::Say(200, "<html>busy</html>".into()),
-        (_, 5) => Act::Say(200, "{\"choices\":[]}".into()),
-        (_, 6) => Act::Sleep,
-        (_, 7) => Act::Say(429, "slow down".into()),
-        _ => well(body),
-    });
-    let made = draw(&bad, qwen(), "--samples 2 --timeout 1 --concurrency 2", &given);
+    let (bad, asked) = limping(well);
+    let made = draw(&bad, qwen(), "--samples 2 --timeout 1 --concurrency 1 --retries 7", &given);
     assert_eq!(made.success(), whole);
-    assert_eq!(asked.lock().unwrap().len(), 1 + 9 + 7);
+    assert_eq!(asked.lock().unwrap().len(), 1 + 9 + FAULTS);
+    assert!(was_left_alone(&asked));
+    // Several at once share the faults.
+    let (bad, asked) = limping(well);
+    assert_eq!(draw(&bad, qwen(), "--samples 2 --timeout 1 --concurrency 3", &given).success(), whole);
+    assert_eq!(asked.lock().unwrap().len(), 1 + 9 + FAULTS);
+}
+
+#[test]
+fn a_key_and_a_certificate_are_taken_from_the_environment() {
+    let (dir, given) = (scratch(), tasks(2));
+    let plan = |_: usize, path: &str, body: &Value| if path == "/v1/models" { models() } else { well(body) };
+    let (url, asked, authority) = serve_tls(dir.path(), plan);
+    let draw = |url: &str, flags: &[&str], variables: &[(&str, &str)]| {
+        let all = [&[qwen(), "-", "-q", "--endpoint", url, "--max-tokens", "8", "--retries", "0"][..], flags]
+            .concat();
+        let mut command = command("r1-rollout", &all);
+        command.env_remove("OPENAI_API_KEY").env_remove("SSL_CERT_FILE").envs(variables.iter().copied());
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        wait(command.stderr(std::process::Stdio::piped()).spawn().unwrap(), given.as_bytes())
+    };
+    let trusted = ("SSL_CERT_FILE", authority.to_str().unwrap());
+    let made = draw(&url, &[], &[trusted, ("OPENAI_API_KEY", "sk-one")]).success();
+    assert!(asked.lock().unwrap().iter().all(|request| request.key.as_deref() == Some("Bearer sk-one")));
+    let (plain, asked) = serve(plan);
+    assert_eq!(draw(&plain, &[], &[]).success(), made, "with TLS or without, the same rows");
+    assert!(asked.lock().unwrap().iter().all(|request| request.key.is_none()));
+    draw(&plain, &["--api-key-env", "MINE"], &[("MINE", "sk-two"), ("OPENAI_API_KEY", "sk-one")]).success();
+    assert_eq!(asked.lock().unwrap().last().unwrap().key.as_deref(), Some("Bearer sk-two"));
+
+    let strange = draw(&url, &[], &[("OPENAI_API_KEY", "sk-one")]);
+    strange.refused(1, &["certificate", "SSL_CERT_FILE"]);
+    assert!(!strange.stderr.contains("sk-one"));
+    draw(&plain, &["--api-key-env", "MINE"], &[]).refused(2, &["MINE", "export it"]);
+    draw(&url, &[], &[("SSL_CERT_FILE", "/nowhere.pem")]).refused(2, &["SSL_CERT_FILE=/nowhere.pem"]);
+    draw(&url, &[], &[("SSL_CERT_FILE", "Cargo.toml")]).refused(2, &["no certificate"]);
+    draw("http://me:secret@localhost/v1", &[], &[]).refused(2, &["--api-key-env"]);
+    // The key is not carried to wherever a server sends us.
+    let (elsewhere, there) = serve(plan);
+    let to: &'static str = Box::leak(format!("location: {elsewhere}/models").into_boxed_str());
+    let (moved, _) = serve(move |_, _, _| Act::SayWith(307, to, "moved".into()));
+    draw(&moved, &[], &[("OPENAI_API_KEY", "sk-one")]).refused(1, &["status 307: moved"]);
+    assert!(there.lock().unwrap().is_empty());
+}
+
+#[test]
+fn reasoning_that_a_server_keeps_apart_is_put_back() {
+    let (url, _) = serve(|_, path, _| {
+        let message = json!({"content": "\n\n14", "reasoning_content": "3 * 4 = 12\n"});
+        let whole = json!({"choices": [{"message": message, "finish_reason": "stop"}]}).to_string();
+        if path == "/v1/models" { models() } else { Act::Say(200, whole) }
+    });
+    let made = draw(&url, "-", "", r#"{"prompt":"What is 2 + 3 * 4?"}"#).rows();
+    assert_eq!(made[0]["rollout"]["completion"], "<think>\n3 * 4 = 12\n</think>\n\n14");
 }
 
 #[test]
 fn servers_that_understand_less_are_understood() {
     let given = tasks(3);
-    // Text prompts, one choice a time, no log-probabilities, no ids.
+    // Text prompts, one choice a time, no log-probabilities, no ids, no top-k but what it is asked for.
     let (url, _) = serve(|_, path, body| {
         let refuse = |words: &str| Act::Say(400, json!({"error": {"message": words}}).to_string());
         if path == "/v1/models" {
@@ -167,6 +129,8 @@ fn servers_that_understand_less_are_understood() {
             // As llama-cpp-python has it: a failure of its own.
             let words = "1 validation errors: {'loc': ('body', 'prompt', 'str'), 'msg': 'Input should be a valid string'}";
             Act::Say(500, json!({"error": {"message": words}}).to_string())
+        } else if body.get("top_k").is_some() {
+            refuse("Unknown parameter: 'top_k'.")
         } else if body.get("logprobs").is_some() {
             refuse("logprobs is not supported for this model")
         } else if body.get("return_token_ids").is_some() {
@@ -199,7 +163,7 @@ fn servers_that_understand_less_are_understood() {
     });
     let made = draw(&url, "-", "", r#"{"prompt":"What is 2 + 3 * 4?"}"#).rows();
     assert_eq!(made[0]["rollout"]["completion"], "14");
-    let (path, body) = asked.lock().unwrap()[1].clone();
+    let Request { path, body, .. } = asked.lock().unwrap()[1].clone();
     assert_eq!(
         (path.as_str(), &body["messages"][0]["content"]),
         ("/v1/chat/completions", &json!("What is 2 + 3 * 4?"))
@@ -223,12 +187,12 @@ fn a_bad_server_is_told_from_a_bad_request() {
     let out = dir.path().join("rows.jsonl");
     let begun = Instant::now();
     draw(&url, qwen(), &format!("--retries 2 -o {}", out.display()), &given)
-        .refused(1, &["status 503: loading", "3 attempts failed", "--retries"]);
+        .refused(1, &["status 503: loading", "tried 3 times", "--retries"]);
     assert!(begun.elapsed() < Duration::from_secs(20) && fs::read_dir(dir.path()).unwrap().next().is_none());
     let (url, _) = serve(|_, _, _| Act::Say(200, json!({"data": [{"id": "a"}, {"id": "b"}]}).to_string()));
     draw(&url, qwen(), "", &given).refused(1, &["names a, b", "--model"]);
     draw("http://127.0.0.1:9/v1", qwen(), "--retries 0", &given).refused(1, &["127.0.0.1:9"]);
-    draw("https://localhost/v1", qwen(), "", &given).refused(2, &["TLS is not built in"]);
+    draw("localhost:9", qwen(), "", &given).refused(2, &["--endpoint localhost:9"]);
     draw(&url, qwen(), "--kv-memory 4", &given).refused(2, &["--kv-memory"]);
     rollout(qwen(), "--model x", &given).refused(2, &["--endpoint"]);
     draw(&url, "-", "--template r1-zero", &given).refused(2, &["without a tokenizer"]);

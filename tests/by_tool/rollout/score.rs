@@ -259,6 +259,9 @@ fn keys_that_are_taken_and_flags_without_effect_are_refused() {
         "--limit 1",
         "--seed 3",
         "--top-p 0.5",
+        "--model x",
+        "--retries 3",
+        "--max-lag 1",
     ] {
         let outcome = rollout(qwen(), &format!("--score reference {flags}"), &row);
         outcome.refused(2, &["--score", flags.split(' ').next().unwrap()]);

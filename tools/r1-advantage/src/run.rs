@@ -4,21 +4,52 @@ use crate::Args;
 use crate::convention::{Convention, Spread};
 use crate::estimator::Judged;
 use crate::summary::Summary;
-use r1_records::{Group, Groups, Reader, RecordError, Reward, Row};
+use r1_records::{Group, Groups, ROUND_END, RecordError, Reward, Rounds, Row};
 
 /// Reads groups, adds the advantages, writes the rows in their order. A convention that looks at all groups holds them until
-/// the end; any other hands a group on as soon as it is complete.
+/// the end (of the round); any other hands a group on as soon as it is complete.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let convention = Convention::settle(&args.convention)?;
     if args.penalty.is_on() && !convention.parts.is_empty() {
         let fact = "--kl-beta changes the total of the reward, --part does not look at it";
         return Err(r1_cli::misuse(fact, "give one of the two"));
     }
-    let rows = Reader::new(args.input.open()?);
+    let mut rounds = Rounds::new(args.input.open()?);
     let mut out = args.output.create()?;
     let mut sieve = args.skip_bad.sieve(&args.input)?;
     let mut metrics = args.metrics.open()?;
     let mut summary = Summary::default();
+    let unread = |error| args.input.unread(error);
+    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
+        if !rows.is_empty().map_err(unread)? {
+            round(&args, &convention, rows.reader(), &mut sieve, &mut summary, &mut out)?;
+        }
+        if rows.is_whole() {
+            out.line(ROUND_END)?;
+            out.flush_group()?;
+        }
+    }
+    sieve.finish()?;
+    out.finish()?;
+    metrics.write(&summary.line())?;
+    r1_cli::note(&summary.text());
+    if summary.usable() < args.filter.need {
+        let message =
+            format!("groups whose rewards differ: {} of {} needed", summary.usable(), args.filter.need);
+        return Err(r1_cli::exit_with(3, format!("{message}; sample more")));
+    }
+    Ok(())
+}
+
+/// One round: all groups, or those up to where the stage before says that it ends.
+fn round(
+    args: &Args,
+    convention: &Convention,
+    rows: impl Iterator<Item = Result<Row, RecordError>>,
+    sieve: &mut r1_cli::Sieve,
+    summary: &mut Summary,
+    out: &mut r1_cli::Sink,
+) -> anyhow::Result<()> {
     let mut held: Vec<Group> = Vec::new();
     let mut held_rows: Vec<Judged> = Vec::new();
     let mut held_advantages: Vec<Option<f64>> = Vec::new();
@@ -27,17 +58,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let sound = rows.map(|row| {
         let row = row?;
         row.group_id()?;
-        judged(&row, &args, &convention)?;
+        judged(&row, args, convention)?;
         Ok::<_, RecordError>(row)
     });
     for group in Groups::new(sieve.filter(sound, RecordError::bad_line)) {
         let mut group = group.map_err(|error| args.input.blame(error))?;
-        check(&group, &args).map_err(|error| args.input.blame(error))?;
+        check(&group, args).map_err(|error| args.input.blame(error))?;
         let mut rewards = Vec::with_capacity(group.rows.len());
         let mut rows = Vec::with_capacity(group.rows.len());
         for row in &group.rows {
-            let (reward, judged) =
-                judged(row, &args, &convention).map_err(|error| args.input.blame(error))?;
+            let (reward, judged) = judged(row, args, convention).map_err(|error| args.input.blame(error))?;
             summary.row(row, &reward).map_err(|error| args.input.blame(error))?;
             rewards.push(reward);
             rows.push(judged);
@@ -55,22 +85,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         for (row, advantage) in group.rows.iter_mut().zip(&advantages) {
-            write(row, *advantage, &args, &mut out)?;
+            write(row, *advantage, args, out)?;
         }
         out.flush_group()?;
     }
     convention.batch(&held_rows, &mut held_advantages);
     for (row, advantage) in held.iter_mut().flat_map(|group| &mut group.rows).zip(&held_advantages) {
-        write(row, *advantage, &args, &mut out)?;
-    }
-    sieve.finish()?;
-    out.finish()?;
-    metrics.write(&summary.line())?;
-    r1_cli::note(&summary.text());
-    if summary.usable() < args.filter.need {
-        let message =
-            format!("groups whose rewards differ: {} of {} needed", summary.usable(), args.filter.need);
-        return Err(r1_cli::exit_with(3, format!("{message}; sample more")));
+        write(row, *advantage, args, out)?;
     }
     Ok(())
 }

@@ -73,11 +73,13 @@ impl Beginning {
         matches!(self.start, Start::Finished(_))
     }
 
-    /// Finds out where the round begins.
+    /// Finds out where the round begins. One of a stream of rounds is new, even where its rows are those of the round before: such
+    /// are drawn from a policy that has learned nothing, and whoever follows it waits for the next.
     ///
     /// # Errors
     /// Exit 2: the output holds something else; the message says what differs.
     pub fn find(args: &Args, objective: &Objective, rows: &Rows, precision: Precision) -> Result<Beginning> {
+        let follows = args.round.follow.follow;
         recover(&args.output)?;
         let plan = args.lora.settle(&args.policy, &args.output, args.seed.seed)?;
         let mut planned = State::planned(TOOL, command(args, objective, precision), Map::new());
@@ -103,7 +105,9 @@ impl Beginning {
         }
         if in_place {
             checkpoint::check_replaceable(&args.output)?;
-            if let Some(start) = in_place_start(args, before.as_ref(), &planned)? {
+            let start = in_place_start(args, before.as_ref(), &planned)?;
+            if let Some(start) = start.filter(|(_, start)| !(follows && matches!(start, Start::Finished(_))))
+            {
                 return Ok(Beginning { state: start.0, start: start.1, plan });
             }
         }

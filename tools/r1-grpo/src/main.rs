@@ -12,6 +12,7 @@ mod agreement;
 mod before;
 mod begin;
 mod explain;
+mod follow;
 mod loss;
 mod preset;
 mod reference;
@@ -70,8 +71,7 @@ fn run(args: Args) -> anyhow::Result<()> {
     let objective = args.loss.settle(args.round.old == round::Old::Recompute)?;
     args.round.check(&objective)?;
     let precision = args.compute.begin()?;
-    let rows = rows::read(&args.input, objective.kl_beta > 0.0 && args.round.reference.is_none())?;
-    round::begin(&args, &objective, rows, precision)
+    round::begin(args, &objective, precision)
 }
 
 fn main() -> std::process::ExitCode {

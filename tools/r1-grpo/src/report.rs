@@ -34,7 +34,7 @@ pub struct Report {
     pub(crate) bonus: Option<(f64, f64)>,
     pub(crate) difference: Option<f64>,
     pub(crate) applied: Applied,
-    /// updates of this round before this one: how much older the rows are than the policy
+    /// updates between the policy that sampled the rows and the one that is updated
     pub lag: u64,
     /// share of rows that name another policy than the one that began the round
     pub foreign: f64,

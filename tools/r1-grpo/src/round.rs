@@ -17,9 +17,10 @@ use crate::Args;
 use crate::agreement::Agreement;
 use crate::before;
 use crate::begin::{self, Beginning};
+use crate::follow;
 use crate::loss::options::Objective;
 use crate::reference;
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 use crate::update::Update;
 
 /// Where the old policy's log-probabilities come from.
@@ -81,7 +82,7 @@ pub struct Flags {
     #[arg(long, value_name = "SHARE", requires = "reference_every", value_parser = portion)]
     pub reference_mix: Option<f64>,
     /// Save every N updates of a long round, too; 0 saves at its end and on SIGINT or SIGTERM
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "follow")]
     pub checkpoint_every: u64,
     /// Fail, before anything is trained, when a recorded log-probability differs from the recomputed one by more than X
     #[arg(long, value_name = "X", value_parser = not_negative)]
@@ -89,6 +90,8 @@ pub struct Flags {
     /// Say after each update what its numbers mean
     #[arg(long)]
     pub explain: bool,
+    #[command(flatten)]
+    pub follow: follow::Flags,
 }
 
 /// A share: above 0, at most 1.
@@ -151,11 +154,17 @@ pub fn batches(rows: &Rows, size: Option<usize>, seed: u64, epoch: u64) -> Vec<V
     shuffled.chunks(size).map(<[usize]>::to_vec).collect()
 }
 
-/// Answers what was asked before the round; else finds out where it begins, and runs it.
+/// Takes rounds as they come, where asked to. Else reads the rows, and answers what was asked before the round, or finds out where
+/// it begins, and runs it.
 ///
 /// # Errors
 /// Those of [`run`], and exit 2 for a policy, reference or output that cannot be used.
-pub fn begin(args: &Args, objective: &Objective, mut rows: Rows, precision: Precision) -> Result<()> {
+pub fn begin(args: Args, objective: &Objective, precision: Precision) -> Result<()> {
+    if args.round.follow.follow {
+        return follow::run(args, objective, precision);
+    }
+    let args = &args;
+    let mut rows = rows::read(&args.input, wants_scores(args, objective))?;
     if args.before.asks() {
         reference::score_rows(args, &mut rows, precision)?;
         return before::answer(args, objective, &rows, precision);
@@ -170,20 +179,27 @@ pub fn begin(args: &Args, objective: &Objective, mut rows: Rows, precision: Prec
     let mut trainer = beginning.load(args, precision)?;
     rows.check(&args.input, &trainer.policy.config)?;
     begin::warn_of_other_policies(&rows, &beginning.state);
-    run(args, objective, &rows, &mut trainer, &mut beginning.state)
+    run(args, objective, &rows, &mut trainer, &mut beginning.state, 0)
 }
 
-/// Takes the trainer through what is left of the round (`state.cursor` updates are done) and publishes the policy.
+/// Whether the rows must bring the reference's log-probabilities.
+pub fn wants_scores(args: &Args, objective: &Objective) -> bool {
+    objective.kl_beta > 0.0 && args.round.reference.is_none()
+}
+
+/// Takes the trainer through what is left of the round (`state.cursor` updates are done) and publishes the policy. The rows were
+/// sampled `behind` updates before the round.
 ///
 /// # Errors
 /// Exit 1: an update was refused, or recorded log-probabilities are not this policy's. Exit 130 or 143 after a signal, with what
-/// was done saved.
-fn run(
+/// was done saved; in a stream of rounds with the round before saved, whose rows can be drawn again from it.
+pub fn run(
     args: &Args,
     objective: &Objective,
     rows: &Rows,
     trainer: &mut Trainer,
     state: &mut State,
+    behind: u64,
 ) -> Result<()> {
     r1_cli::signals::watch();
     let epochs = u64::from(args.round.epochs);
@@ -191,7 +207,7 @@ fn run(
     let size = args.round.size(rows.samples.len());
     let mut current = batches(rows, size, seed, 0);
     let per_epoch = current.len() as u64;
-    let total = epochs * per_epoch;
+    let total = if rows.samples.is_empty() { 0 } else { epochs * per_epoch };
     let schedule = args.round.rate()?;
     let events = args.tensorboard.resume(&state.tool, state.step)?;
     let mut metrics = args.metrics.resume(&state.tool, state.step)?.and(events);
@@ -210,6 +226,7 @@ fn run(
         state.step += 1;
         state.cursor += 1;
         state.tokens += report.tokens;
+        report.lag += behind;
         report.seconds = began.elapsed().as_secs_f64();
         metrics.write(&report.line(state, lr))?;
         r1_cli::note(&report.words(state, lr));
@@ -217,6 +234,9 @@ fn run(
             report.explain(lr).iter().for_each(|line| r1_cli::note(&format!("  {line}")));
         }
         let stop = r1_cli::signals::stop_requested();
+        if stop && state.cursor < total && args.round.follow.follow {
+            return Err(r1_cli::stopped());
+        }
         let every = args.round.checkpoint_every;
         if state.cursor < total && (stop || (every > 0 && state.cursor.is_multiple_of(every))) {
             publish(args, trainer, state, old.as_deref())?;

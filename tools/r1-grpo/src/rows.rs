@@ -2,9 +2,11 @@
 //!
 //! Ids and log-probabilities come from the row; text is never tokenized again.
 
+use std::io::BufRead;
+
 use anyhow::Result;
 use r1_model::Config;
-use r1_records::{FinishReason, Reader, RecordError, Reward, Row};
+use r1_records::{FinishReason, Reader, RecordError, Reward, Round, Row};
 use r1_train::checkpoint::{Hashing, State};
 use r1_train::update;
 use serde_json::Value;
@@ -123,16 +125,32 @@ impl Sample {
 /// Exit 2, naming line and field: what is missing, misshapen or not finite.
 pub fn read(input: &r1_cli::Input, kl: bool) -> Result<Rows> {
     let mut bytes = Hashing::new(input.open()?);
+    let samples = samples(input, Reader::new(&mut bytes), kl)?;
+    Ok(Rows::of(samples, bytes.finish()))
+}
+
+/// Reads the rows of one round of several, none where the stages before left none.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_round<R: BufRead>(input: &r1_cli::Input, round: &mut Round<R>, kl: bool) -> Result<Rows> {
+    let lines = round.before();
+    let none = round.is_empty().map_err(|error| input.unread(error))?;
+    let mut bytes = Hashing::new(round);
+    let samples = if none { Vec::new() } else { samples(input, Reader::after(&mut bytes, lines), kl)? };
+    Ok(Rows::of(samples, bytes.finish()))
+}
+
+fn samples<R: BufRead>(input: &r1_cli::Input, rows: Reader<R>, kl: bool) -> Result<Vec<Sample>> {
     let mut samples: Vec<Sample> = Vec::new();
-    for row in Reader::new(&mut bytes) {
+    for row in rows {
         let mut sample = row.and_then(|row| Sample::of(&row, kl)).map_err(|error| input.blame(error))?;
         if let Some(last) = samples.last() {
             sample.group = last.group + usize::from(last.prompt != sample.prompt);
         }
         samples.push(sample);
     }
-    let groups = samples.last().map_or(0, |s| s.group + 1);
-    Ok(Rows { samples, hash: bytes.finish(), groups })
+    Ok(samples)
 }
 
 /// How many of these rows name another policy than the one that the round began with.
@@ -142,6 +160,11 @@ pub fn of_other_policies(samples: &[&Sample], state: &State) -> usize {
 }
 
 impl Rows {
+    fn of(samples: Vec<Sample>, hash: String) -> Rows {
+        let groups = samples.last().map_or(0, |s| s.group + 1);
+        Rows { samples, hash, groups }
+    }
+
     /// Checks that the policy can be given these rows: ids inside the vocabulary, prompts not empty, sequences no longer than
     /// the positions it knows.
     ///

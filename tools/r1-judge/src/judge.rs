@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1_cli::{Progress, signals};
-use r1_records::{Groups, Opinion, Reader, RecordError, Row};
+use r1_records::{Groups, Opinion, ROUND_END, RecordError, Rounds, Row};
 
 use crate::Args;
 use crate::agreement::{Agreement, Votes};
@@ -24,18 +24,6 @@ pub struct Flags {
     /// Policy directory that is asked as a judge
     #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoint", "score"])]
     pub judge: Option<PathBuf>,
-    /// OpenAI-compatible server that is asked as a judge, such as http://localhost:8000/v1
-    #[arg(long, value_name = "URL", conflicts_with = "score")]
-    pub endpoint: Option<String>,
-    /// Name of the server's model
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
-    pub model: Option<String>,
-    /// Environment variable that holds the server's key
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
-    pub api_key_env: Option<String>,
-    /// Questions under way at once
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive, requires = "endpoint")]
-    pub concurrency: usize,
     /// What is asked: correctness, readability, comparison, or a prompt file
     #[arg(long, value_name = "NAME", conflicts_with = "score")]
     pub prompt: Option<String>,
@@ -74,6 +62,7 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 /// What the judge is asked, and how often. The key names its randomness.
+#[derive(Clone)]
 pub struct Question {
     pub key: String,
     pub text: String,
@@ -120,9 +109,9 @@ pub fn run(args: &Args) -> Result<()> {
     if !is_name(&name) {
         return Err(r1_cli::misuse(format!("--name {name}: not a name"), "use small letters, digits and _"));
     }
-    let judge = match (&ask.judge, &ask.endpoint) {
+    let judge = match (&ask.judge, &args.server.endpoint) {
         (Some(dir), _) => Judge::Local(Box::new(Local::load(args, dir)?)),
-        (None, Some(url)) => Judge::Endpoint(Endpoint::new(args, url)?),
+        (None, Some(url)) => Judge::Endpoint(Endpoint::connect(args, url)?),
         (None, None) => {
             return Err(r1_cli::misuse("--prompt needs a judge", "give --judge DIR or --endpoint URL"));
         }
@@ -135,24 +124,17 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("rows", None);
     signals::watch();
     let began = Instant::now();
-    let reader = Reader::new(args.input.open()?);
-    let mut waiting: Vec<Vec<Row>> = Vec::new();
-    let mut count = 0;
-    // Whole groups where completions are compared, else row by row.
-    let units: Box<dyn Iterator<Item = Result<Vec<Row>, RecordError>>> = match bench.prompt.pair {
-        true => Box::new(Groups::new(reader).map(|group| group.map(|g| g.rows))),
-        false => Box::new(reader.map(|row| row.map(|row| vec![row]))),
-    };
-    for unit in units {
-        let unit = unit.map_err(|e| args.input.blame(e))?;
-        count += unit.len();
-        waiting.push(unit);
-        if count >= ask.batch {
-            bench.flush(&mut waiting, &mut out, &mut progress)?;
-            count = 0;
+    let mut rounds = Rounds::new(args.input.open()?);
+    let unread = |e| args.input.unread(e);
+    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
+        if !rows.is_empty().map_err(unread)? {
+            bench.round(rows.reader(), &mut out, &mut progress)?;
+        }
+        if rows.is_whole() {
+            out.line(ROUND_END)?;
+            out.flush_group()?;
         }
     }
-    bench.flush(&mut waiting, &mut out, &mut progress)?;
     progress.finish();
     out.finish()?;
     let mut line = bench.agreement.line(&bench.name);
@@ -163,6 +145,32 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 impl Bench<'_> {
+    /// Judges the rows of one round.
+    fn round(
+        &mut self,
+        rows: impl Iterator<Item = Result<Row, RecordError>>,
+        out: &mut r1_cli::Sink,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let mut waiting: Vec<Vec<Row>> = Vec::new();
+        let mut count = 0;
+        // Whole groups where completions are compared, else row by row.
+        let units: Box<dyn Iterator<Item = Result<Vec<Row>, RecordError>>> = match self.prompt.pair {
+            true => Box::new(Groups::new(rows).map(|group| group.map(|g| g.rows))),
+            false => Box::new(rows.map(|row| row.map(|row| vec![row]))),
+        };
+        for unit in units {
+            let unit = unit.map_err(|e| self.args.input.blame(e))?;
+            count += unit.len();
+            waiting.push(unit);
+            if count >= self.args.ask.batch {
+                self.flush(&mut waiting, out, progress)?;
+                count = 0;
+            }
+        }
+        self.flush(&mut waiting, out, progress)
+    }
+
     /// Judges what waits, and writes it.
     fn flush(
         &mut self,

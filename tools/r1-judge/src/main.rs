@@ -42,13 +42,15 @@ pub struct Args {
     #[command(flatten)]
     output: r1_cli::Output,
     /// A reward model, and what its score is called in `judgement`; repeat for several
-    #[arg(long, value_name = "NAME=DIR", value_parser = score::named)]
+    #[arg(long, value_name = "NAME=DIR", value_parser = score::named, conflicts_with_all = r1_endpoint::FLAGS)]
     score: Vec<(String, PathBuf)>,
     /// What reward models read [default: the summary for `helpful`, else the whole response]
     #[arg(long, value_enum, requires = "score")]
     on: Option<reading::Part>,
     #[command(flatten)]
     ask: judge::Flags,
+    #[command(flatten)]
+    server: r1_endpoint::Flags,
     /// How prompts become text: auto, r1-zero, chat, raw or a file [default: what the reward model was trained with, else auto]
     #[arg(long, value_name = "NAME")]
     template: Option<String>,

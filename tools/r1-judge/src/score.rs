@@ -9,7 +9,7 @@ use r1_cli::{Progress, signals};
 use r1_model::batch::Sequence;
 use r1_model::template::{Prompt, Template};
 use r1_model::{LoadOptions, Packed, Policy, Tokenizer};
-use r1_records::{Opinion, Reader, Row};
+use r1_records::{Opinion, ROUND_END, RecordError, Rounds, Row};
 use serde_json::{Map, Value};
 
 use crate::Args;
@@ -137,10 +137,38 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("completions", None);
     signals::watch();
     let began = Instant::now();
+    let mut rounds = Rounds::new(args.input.open()?);
+    let unread = |e| args.input.unread(e);
+    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
+        if !rows.is_empty().map_err(unread)? {
+            round(args, &mut scorers, rows.reader(), &mut out, &mut progress)?;
+        }
+        if rows.is_whole() {
+            out.line(ROUND_END)?;
+            out.flush_group()?;
+        }
+    }
+    progress.finish();
+    out.finish()?;
+    let seconds = began.elapsed().as_secs_f64();
+    for scorer in &scorers {
+        tell(scorer, seconds, &mut metrics)?;
+    }
+    Ok(())
+}
+
+/// Scores the rows of one round.
+fn round(
+    args: &Args,
+    scorers: &mut [Scorer],
+    rows: impl Iterator<Item = Result<Row, RecordError>>,
+    out: &mut r1_cli::Sink,
+    progress: &mut Progress,
+) -> Result<()> {
     let (mut waiting, mut tokens): (Vec<(Row, Vec<Ids>)>, usize) = (Vec::new(), 0);
-    for row in Reader::new(args.input.open()?) {
+    for row in rows {
         let row = row.map_err(|e| args.input.blame(e))?;
-        let blame = |e: r1_records::RecordError| args.input.blame(e);
+        let blame = |e: RecordError| args.input.blame(e);
         let text = Text::of_row(&row).map_err(blame)?;
         let prompt = row.prompt().map_err(blame)?;
         let ids = scorers.iter().map(|s| s.ids(&prompt, text.part(s.part))).collect::<Result<Vec<Ids>>>();
@@ -148,7 +176,7 @@ pub fn run(args: &Args) -> Result<()> {
             ids.map_err(|e| blame(row.error(format!("{e:#}"), "mend the row, or give another --template")))?;
         let size: usize = ids.iter().map(|(p, c)| p.len() + c.len()).max().unwrap_or(0);
         if !waiting.is_empty() && (tokens + size > args.micro_tokens as usize || waiting.len() == ROWS) {
-            flush(args, &mut scorers, &mut waiting, &mut out, &mut progress)?;
+            flush(args, scorers, &mut waiting, out, progress)?;
             tokens = 0;
         }
         tokens += size;
@@ -157,14 +185,7 @@ pub fn run(args: &Args) -> Result<()> {
             return Err(r1_cli::stopped());
         }
     }
-    flush(args, &mut scorers, &mut waiting, &mut out, &mut progress)?;
-    progress.finish();
-    out.finish()?;
-    let seconds = began.elapsed().as_secs_f64();
-    for scorer in &scorers {
-        tell(scorer, seconds, &mut metrics)?;
-    }
-    Ok(())
+    flush(args, scorers, &mut waiting, out, progress)
 }
 
 fn flush(

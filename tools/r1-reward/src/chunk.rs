@@ -1,18 +1,21 @@
 //! Whole lines of a stream in pieces of some 64 KiB, so that several threads can parse and judge them.
 
-use r1_records::{Reader, RecordError, Row};
+use r1_records::{Reader, RecordError, Row, ends_round};
 use std::io::{BufRead, ErrorKind};
 
-/// Some whole lines, and how many lines of the input stand before them.
+/// Some whole lines, how many lines of the input stand before them, and whether they end a round.
 pub struct Chunk {
     bytes: Vec<u8>,
     before: usize,
+    pub ends_round: bool,
 }
 
 /// Cuts a stream into [`Chunk`]s. A chunk is whatever whole lines the stream has ready: a slow writer's rows are
 /// handed on as they come. Where the cuts fall never shows in the rows or in their errors.
 pub struct Chunks<R> {
     input: R,
+    /// whole lines that were read and stand behind the end of a round
+    rest: Vec<u8>,
     lines: usize,
     seen: bool,
     over: bool,
@@ -21,7 +24,33 @@ pub struct Chunks<R> {
 impl<R: BufRead> Chunks<R> {
     /// At the first line of `input`.
     pub fn new(input: R) -> Self {
-        Self { input, lines: 0, seen: false, over: false }
+        Self { input, rest: Vec::new(), lines: 0, seen: false, over: false }
+    }
+
+    /// Whole lines as a chunk, up to the end of a round where there is one in them; nothing where all are blank.
+    fn chunk(&mut self, mut bytes: Vec<u8>) -> Option<Chunk> {
+        let before = self.lines;
+        // No row can hold a form feed as it is.
+        let mut ended = false;
+        if bytes.contains(&b'\x0c') {
+            let mut at = 0;
+            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                let end = at + line.len();
+                if ends_round(line) {
+                    ended = true;
+                    self.rest = bytes.split_off(end);
+                    break;
+                }
+                at = end;
+            }
+        }
+        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        let content = if before == 0 { bytes.strip_prefix(BOM).unwrap_or(&bytes) } else { &bytes };
+        if content.iter().all(u8::is_ascii_whitespace) {
+            bytes.clear();
+        }
+        self.seen |= ended || !bytes.is_empty();
+        (ended || !bytes.is_empty()).then_some(Chunk { bytes, before, ends_round: ended })
     }
 
     /// The last error of the stream.
@@ -37,6 +66,13 @@ impl<R: BufRead> Iterator for Chunks<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut bytes = Vec::new();
         while !self.over {
+            if !self.rest.is_empty() {
+                let rest = std::mem::take(&mut self.rest);
+                match self.chunk(rest) {
+                    Some(chunk) => return Some(Ok(chunk)),
+                    None => continue,
+                }
+            }
             let ready = match self.input.fill_buf() {
                 Ok(ready) => ready,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -50,19 +86,17 @@ impl<R: BufRead> Iterator for Chunks<R> {
                 Some(last) => (last + 1, true),
                 None => (ready.len(), ready.is_empty()),
             };
-            self.over = ready.is_empty();
+            let end = ready.is_empty();
             bytes.extend_from_slice(&ready[..taken]);
             self.input.consume(taken);
             if whole && !bytes.is_empty() {
-                let before = self.lines;
-                self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
-                let content = if before == 0 { bytes.strip_prefix(BOM).unwrap_or(&bytes) } else { &bytes };
-                if content.iter().all(u8::is_ascii_whitespace) {
-                    bytes.clear();
-                    continue;
+                let chunk = self.chunk(std::mem::take(&mut bytes));
+                self.over = end && self.rest.is_empty();
+                if let Some(chunk) = chunk {
+                    return Some(Ok(chunk));
                 }
-                self.seen = true;
-                return Some(Ok(Chunk { bytes, before }));
+            } else {
+                self.over = end;
             }
         }
         if !self.seen {
@@ -84,7 +118,11 @@ impl Chunk {
         self,
         mut work: impl FnMut(Row, usize) -> Result<T, RecordError>,
     ) -> Vec<Result<T, RecordError>> {
-        let Chunk { mut bytes, mut before } = self;
+        let Chunk { mut bytes, mut before, .. } = self;
+        if bytes.is_empty() {
+            // The end of a round without rows.
+            return Vec::new();
+        }
         if before > 0 && bytes.starts_with(BOM) {
             // Here it is a bad byte like any other: an empty line before it takes it out of the first line.
             bytes.insert(0, b'\n');
@@ -120,6 +158,25 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn the_end_of_a_round_ends_a_chunk() {
+        let file = b"{\"a\":1}\n\x0c\n\x0c\n\n{\"b\":2}\n{\"c\":3}\n\x0c\n{\"d\":4}";
+        for capacity in [1, 3, 9, 1 << 16] {
+            let (mut rounds, mut rows) = (Vec::new(), Vec::new());
+            for chunk in Chunks::new(BufReader::with_capacity(capacity, &file[..])) {
+                let chunk = chunk.unwrap();
+                let ends = chunk.ends_round;
+                let place = |row: Row, before: usize| Ok(row.line() + before);
+                rows.extend(chunk.map(place).into_iter().map(Result::unwrap));
+                if ends {
+                    rounds.push(std::mem::take(&mut rows));
+                }
+            }
+            rounds.push(rows);
+            assert_eq!(rounds, [vec![1], vec![], vec![5, 6], vec![8]], "in pieces of {capacity}");
+        }
     }
 
     #[test]

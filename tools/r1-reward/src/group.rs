@@ -2,13 +2,13 @@
 
 use crate::judge::Rewarded;
 use crate::part::Part;
-use crate::run::{Batches, Item};
+use crate::run::{Batch, Batches, Item};
 use crate::settings::Settings;
 use r1_verify::length;
 use std::sync::Arc;
 
 /// Sends the rows through, each with its [`Part::GroupLength`]. A group is a run of rows with one id and waits until it is
-/// whole; bad rows wait with it and belong to none.
+/// whole, or its round is over; bad rows wait with it and belong to none.
 pub fn through(batches: Batches, settings: Arc<Settings>) -> Batches {
     let mut batches = Some(batches);
     let mut group: Vec<Item> = Vec::new();
@@ -17,7 +17,7 @@ pub fn through(batches: Batches, settings: Arc<Settings>) -> Batches {
         loop {
             match batches.as_mut()?.next() {
                 Some(Ok(batch)) => {
-                    for item in batch {
+                    for item in batch.items {
                         if let (Ok(rewarded), Some(first)) = (&item, id(&group))
                             && rewarded.group != first
                         {
@@ -25,8 +25,11 @@ pub fn through(batches: Batches, settings: Arc<Settings>) -> Batches {
                         }
                         group.push(item);
                     }
-                    if !whole.is_empty() {
-                        return Some(Ok(whole));
+                    if batch.ends_round {
+                        whole.append(&mut compared(std::mem::take(&mut group), &settings));
+                    }
+                    if batch.ends_round || !whole.is_empty() {
+                        return Some(Ok(Batch { items: whole, ends_round: batch.ends_round }));
                     }
                 }
                 Some(Err(error)) => {
@@ -35,7 +38,8 @@ pub fn through(batches: Batches, settings: Arc<Settings>) -> Batches {
                 }
                 None => {
                     batches = None;
-                    return Some(Ok(compared(std::mem::take(&mut group), &settings)));
+                    let items = compared(std::mem::take(&mut group), &settings);
+                    return Some(Ok(Batch { items, ends_round: false }));
                 }
             }
         }

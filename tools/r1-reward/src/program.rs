@@ -3,10 +3,11 @@
 
 use crate::judge::Rewarded;
 use crate::part::Part;
-use crate::run::{Batches, Item};
+use crate::run::{Batch, Batches};
 use crate::settings::Settings;
 use crate::spool::Spool;
 use crate::waiting;
+use r1_records::ROUND_END;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ pub fn through(batches: Batches, program: &Program, settings: Arc<Settings>) -> 
 /// Gives each good row to the program, and queues all.
 fn feed(batches: Batches, mut input: Option<BufWriter<impl Write>>, spool: &Spool) -> anyhow::Result<()> {
     for batch in batches {
-        for item in batch? {
+        let Batch { items, ends_round } = batch?;
+        for item in items {
             if let (Ok(rewarded), Some(to)) = (&item, &mut input)
                 && rewarded.row.write_line(to).is_err()
             {
@@ -72,6 +74,9 @@ fn feed(batches: Batches, mut input: Option<BufWriter<impl Write>>, spool: &Spoo
                 input = None;
             }
             spool.push(waiting::write(&item)?)?;
+        }
+        if ends_round {
+            spool.push(ROUND_END.into())?;
         }
         // What is there to be answered is answered before more comes.
         if input.as_mut().is_some_and(|to| to.flush().is_err()) {
@@ -95,21 +100,25 @@ struct Answers {
 }
 
 impl Answers {
-    /// The next row with its answer; none at the end.
-    fn step(&mut self) -> anyhow::Result<Option<Item>> {
+    /// The next row with its answer, or the end of a round; none at the end.
+    fn step(&mut self) -> anyhow::Result<Option<Batch>> {
         let Some(waiting) = self.spool.pop()? else {
             if let Some(feeder) = self.feeder.take() {
                 feeder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             }
             return self.end().map(|()| None);
         };
-        Ok(Some(match waiting::read(&waiting)? {
+        if waiting == ROUND_END.as_bytes() {
+            return Ok(Some(Batch { items: Vec::new(), ends_round: true }));
+        }
+        let item = match waiting::read(&waiting)? {
             Ok(mut rewarded) => {
                 let value = self.answer()?;
                 self.add(&mut rewarded, value).map(|()| rewarded)
             }
             bad => bad,
-        }))
+        };
+        Ok(Some(Batch { items: vec![item], ends_round: false }))
     }
 
     fn add(&self, rewarded: &mut Rewarded, value: Option<f64>) -> Result<(), r1_records::RecordError> {
@@ -162,7 +171,7 @@ impl Answers {
 }
 
 impl Iterator for Answers {
-    type Item = anyhow::Result<Vec<Item>>;
+    type Item = anyhow::Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
@@ -170,7 +179,7 @@ impl Iterator for Answers {
         }
         let step = self.step().transpose();
         self.over = !matches!(step, Some(Ok(_)));
-        Some(step?.map(|item| vec![item]))
+        step
     }
 }
 

@@ -7,13 +7,18 @@ use crate::part::Part;
 use crate::report::Summary;
 use crate::settings::Settings;
 use crate::{group, parallel, program};
-use r1_records::{RecordError, Unfolded};
+use r1_records::{ROUND_END, RecordError, Unfolded};
 use std::sync::Arc;
 
 /// A judged row, or what is wrong with it.
 pub type Item = Result<Rewarded, RecordError>;
-/// Judged rows in the order of the input, as many at a time as were ready.
-pub type Batches = Box<dyn Iterator<Item = anyhow::Result<Vec<Item>>> + Send>;
+/// As many judged rows as were ready, and whether they end a round.
+pub struct Batch {
+    pub items: Vec<Item>,
+    pub ends_round: bool,
+}
+/// Judged rows in the order of the input.
+pub type Batches = Box<dyn Iterator<Item = anyhow::Result<Batch>> + Send>;
 
 /// Reads rows, adds the rewards, writes the rows in their order.
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -23,13 +28,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut metrics = args.metrics.open()?;
     let mut summary = Summary::default();
     for batch in judged(&args, &settings)? {
-        for item in batch? {
+        let Batch { items, ends_round } = batch?;
+        for item in items {
             let Some(rewarded) = sieve.pass(item, RecordError::bad_line)? else { continue };
             if let Some(why) = &rewarded.why {
                 r1_cli::note(why);
             }
             summary.add(&rewarded);
             out.line(rewarded.row.text())?;
+        }
+        if ends_round {
+            out.line(ROUND_END)?;
         }
         out.flush_group()?;
     }
@@ -47,8 +56,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn judged(args: &Args, settings: &Arc<Settings>) -> anyhow::Result<Batches> {
     let (shared, explain) = (Arc::clone(settings), args.why);
     let judge = move |chunk: Result<Chunk, RecordError>| match chunk {
-        Ok(chunk) => Ok(chunk.map(|row, before| reward(row, before, &shared, explain))),
-        Err(error) => Ok(vec![Err(error)]),
+        Ok(chunk) => {
+            let ends_round = chunk.ends_round;
+            Ok(Batch { items: chunk.map(|row, before| reward(row, before, &shared, explain)), ends_round })
+        }
+        Err(error) => Ok(Batch { items: vec![Err(error)], ends_round: false }),
     };
     // A row with several completions (OpenR1-Math) is judged as one row a completion.
     let chunks = Chunks::new(Unfolded::of(args.input.open()?));

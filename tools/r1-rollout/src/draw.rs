@@ -9,15 +9,16 @@ use r1_model::random::hash;
 use r1_records::{FinishReason, Rollout};
 use serde::Serialize;
 
+use crate::Args;
 use crate::resume::Outlet;
-use crate::{Args, tasks};
+use crate::tasks::{self, Loaded, Task};
 
 /// How often the words beside the progress change.
 const TALK: Duration = Duration::from_millis(200);
 
-/// The run's numbers, for `--metrics` and the last line on stderr.
+/// The numbers of what was drawn, for `--metrics` and the last line on stderr.
 #[derive(Serialize)]
-struct Summary {
+pub struct Summary {
     prompts: usize,
     completions: usize,
     tokens: usize,
@@ -44,75 +45,116 @@ struct Written {
     truncated: usize,
 }
 
+/// Tasks about to be drawn: everything is checked, nothing is written.
+pub struct Drawing<'a> {
+    args: &'a Args,
+    loaded: &'a Loaded,
+    tasks: &'a [Task],
+    requests: Vec<Request>,
+    engine: Engine<'a>,
+    /// names the flags that decide what is drawn
+    settings: u64,
+}
+
 /// Runs the mode.
 pub fn run(args: &Args) -> Result<()> {
-    let flags = &args.draw;
-    flags.check()?;
+    args.draw.check()?;
     let mut metrics = args.metrics.open()?;
     let loaded = tasks::load(args)?;
     let tasks = tasks::read_with_words(args, &loaded)?;
-    let Some((tokenizer, _)) = &loaded.words else {
-        unreachable!("tasks::read_with_words refuses a policy without a tokenizer")
-    };
-    let requests: Vec<Request> = tasks
-        .iter()
-        .map(|t| Request { prompt: t.prompt_ids.clone(), key: hash(&t.id), samples: flags.samples })
-        .collect();
-    let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "see --help for the flag's meaning");
-    let (sampling, limits) = (flags.sampling(tokenizer)?, flags.limits(args, tokenizer)?);
-    let settings = flags.fingerprint(&limits, &sampling, &loaded.policy);
-    let mut progress = r1_cli::Progress::new("completions", Some((requests.len() * flags.samples) as u64));
-    let mut engine = Engine::plan(&loaded.policy, Some(tokenizer), sampling, limits).map_err(bad)?;
-    for (task, request) in tasks.iter().zip(&requests) {
-        let unfit =
-            |e: anyhow::Error| task.row.error(format!("{e:#}"), "change the flag, or leave the row out");
-        engine.check(request).map_err(|e| args.input.blame(unfit(e)))?;
-    }
-    let (mut out, kept) = Outlet::open(args, &loaded.hash, &tasks, settings)?;
+    let mut progress = progress(args, &tasks);
+    let drawing = Drawing::plan(args, &loaded, &tasks)?;
+    let (mut out, kept) = Outlet::open(args, &loaded.hash, &tasks, drawing.settings)?;
     if kept > 0 {
         r1_cli::note(&format!("going on after {kept} of {} prompts", tasks.len()));
     }
     signals::watch();
-    let started = Instant::now();
-    let (bar, mut told) = (&mut progress, started);
-    engine.ask_between_steps(move |now| {
-        if told.elapsed() >= TALK {
-            told = Instant::now();
-            bar.message(&tell(&now, started.elapsed().as_secs_f64()));
-        }
-        bar.set((kept * flags.samples + now.completions) as u64);
-        stop_when_asked()
-    });
-    let mut written = Written::default();
-    engine.run(&requests[kept..], |i, group| {
-        let task = &tasks[kept + i];
-        for (sample, completion) in group.into_iter().enumerate() {
-            written.completions += 1;
-            written.tokens += completion.ids.len();
-            written.truncated += usize::from(completion.finish == Finish::Length);
-            let section = section(args, &loaded, task, sample, completion)?;
-            let mut row = task.row.clone();
-            row.set("rollout", &section).map_err(|e| args.input.blame(e))?;
-            out.row(&row)?;
-        }
-        out.flush_group()?;
-        stop_when_asked()
-    })?;
-    let end = engine.progress();
-    drop(engine);
+    let summary = drawing.draw(kept, &mut progress, &mut out)?;
     progress.finish();
     out.finish()?;
-    let summary = summary(&written, &end, tasks.len(), kept, started.elapsed().as_secs_f64());
     metrics.write(&summary)?;
-    r1_cli::note(&format!(
-        "{} completions of {} prompts, mean length {:.1} tokens, {:.1} % truncated, {:.0} tokens/s",
-        summary.completions,
-        summary.prompts - kept,
-        summary.mean_length,
-        100.0 * summary.truncated_share,
-        summary.tokens_per_second
-    ));
+    r1_cli::note(&summary.words());
     Ok(())
+}
+
+/// A bar for the completions of these tasks.
+pub fn progress(args: &Args, tasks: &[Task]) -> r1_cli::Progress {
+    r1_cli::Progress::new("completions", Some((tasks.len() * args.draw.samples) as u64))
+}
+
+impl<'a> Drawing<'a> {
+    /// Plans the engine and checks every task.
+    ///
+    /// # Errors
+    /// Exit 2, naming flag or line.
+    pub fn plan(args: &'a Args, loaded: &'a Loaded, tasks: &'a [Task]) -> Result<Drawing<'a>> {
+        let flags = &args.draw;
+        let (tokenizer, _) = tasks::need_words(args, loaded.words.as_ref())?;
+        let requests: Vec<Request> = tasks
+            .iter()
+            .map(|t| Request { prompt: t.prompt_ids.clone(), key: hash(&t.id), samples: flags.samples })
+            .collect();
+        let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "see --help for the flag's meaning");
+        let (sampling, limits) = (flags.sampling(tokenizer)?, flags.limits(args, tokenizer)?);
+        let settings = flags.fingerprint(&limits, &sampling, &loaded.policy);
+        let engine = Engine::plan(&loaded.policy, Some(tokenizer), sampling, limits).map_err(bad)?;
+        for (task, request) in tasks.iter().zip(&requests) {
+            let unfit =
+                |e: anyhow::Error| task.row.error(format!("{e:#}"), "change the flag, or leave the row out");
+            engine.check(request).map_err(|e| args.input.blame(unfit(e)))?;
+        }
+        Ok(Drawing { args, loaded, tasks, requests, engine, settings })
+    }
+
+    /// Draws what is left after the first `kept` tasks.
+    ///
+    /// # Errors
+    /// A row cannot be written, or a signal: groups that are complete have been written.
+    pub fn draw(self, kept: usize, bar: &'a mut r1_cli::Progress, out: &mut Outlet) -> Result<Summary> {
+        let Drawing { args, loaded, tasks, requests, mut engine, .. } = self;
+        let samples = args.draw.samples;
+        let started = Instant::now();
+        let mut told = started;
+        engine.ask_between_steps(move |now| {
+            if told.elapsed() >= TALK {
+                told = Instant::now();
+                bar.message(&tell(&now, started.elapsed().as_secs_f64()));
+            }
+            bar.set((kept * samples + now.completions) as u64);
+            stop_when_asked()
+        });
+        let mut written = Written::default();
+        engine.run(&requests[kept..], |i, group| {
+            let task = &tasks[kept + i];
+            for (sample, completion) in group.into_iter().enumerate() {
+                written.completions += 1;
+                written.tokens += completion.ids.len();
+                written.truncated += usize::from(completion.finish == Finish::Length);
+                let section = section(args, loaded, task, sample, completion)?;
+                let mut row = task.row.clone();
+                row.set("rollout", &section).map_err(|e| args.input.blame(e))?;
+                out.row(&row)?;
+            }
+            out.flush_group()?;
+            stop_when_asked()
+        })?;
+        let end = engine.progress();
+        Ok(summary(&written, &end, tasks.len(), kept, started.elapsed().as_secs_f64()))
+    }
+}
+
+impl Summary {
+    /// One line for a person.
+    pub fn words(&self) -> String {
+        format!(
+            "{} completions of {} prompts, mean length {:.1} tokens, {:.1} % truncated, {:.0} tokens/s",
+            self.completions,
+            self.prompts - self.resumed_prompts,
+            self.mean_length,
+            100.0 * self.truncated_share,
+            self.tokens_per_second
+        )
+    }
 }
 
 /// The words beside the progress.
@@ -156,8 +198,8 @@ fn stop_when_asked() -> Result<()> {
 /// such as the end-of-sequence one; markup like `<think>` that a tokenizer keeps as one ordinary token stays in it.
 fn section(
     args: &Args,
-    loaded: &tasks::Loaded,
-    task: &tasks::Task,
+    loaded: &Loaded,
+    task: &Task,
     sample: usize,
     completion: Completion,
 ) -> Result<Rollout> {

@@ -4,11 +4,12 @@
 //!
 //! What you see: one line per completion, the task's row with `rollout` added: token ids, log-probabilities, finish reason.
 //! What it takes: a policy directory and rows with a `prompt`; with `--score KEY`, rows that already hold completions.
-//! What it does: renders each prompt by the template, computes it once for its whole group, and draws `--samples`
-//! completions. A row's tokens depend on the seed, the row's id and the sample number, and on nothing else.
+//! What it does: renders each prompt, computes it once for its whole group, and draws `--samples` completions. A row's tokens
+//! depend on the seed, the row's id and the sample number alone. With `--follow` it stays, and draws round after round.
 
 mod draw;
 mod endpoint;
+mod follow;
 mod resume;
 mod score;
 mod settings;
@@ -16,7 +17,6 @@ mod show;
 mod tasks;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -28,7 +28,7 @@ use clap::Parser;
     r1-rollout reference rollout.jsonl --score reference | r1-reward | r1-advantage | r1-grpo policy -o policy"
 )]
 pub struct Args {
-    /// Policy directory (with --endpoint also -: none)
+    /// Policy directory; with --endpoint its tokenizer and template are all that is read, and - goes without them
     policy: PathBuf,
     #[command(flatten)]
     input: r1_cli::Input,
@@ -37,12 +37,12 @@ pub struct Args {
     #[command(flatten)]
     draw: settings::Flags,
     /// Adapter directory (LoRA, in PEFT's format) to lay over the policy
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
     #[command(flatten)]
-    remote: endpoint::Flags,
+    server: r1_endpoint::Flags,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
-    #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS)]
+    #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS.iter().chain(&r1_endpoint::FLAGS))]
     score: Option<String>,
     /// With --score: also the N most probable tokens in each place, most probable first, ties by the lower id
     #[arg(long, value_name = "N", requires = "score")]
@@ -66,14 +66,15 @@ pub struct Args {
     talk: r1_cli::Talk,
 }
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     r1_cli::main(|args: Args| {
         r1_kernels::threads::set(args.threads.count());
-        match (&args.score, &args.remote.endpoint) {
-            (Some(key), _) => score::run(&args, key),
-            (None, Some(url)) => endpoint::run(&args, url),
-            (None, None) if args.draw.show_tokens => show::run(&args),
-            (None, None) => draw::run(&args),
+        match (&args.score, &args.server.endpoint, &args.draw.follow.follow) {
+            (Some(key), ..) => score::run(&args, key),
+            (_, Some(url), _) => endpoint::run(&args, url),
+            (.., Some(dir)) => follow::run(&args, dir),
+            _ if args.draw.show_tokens => show::run(&args),
+            _ => draw::run(&args),
         }
     })
 }

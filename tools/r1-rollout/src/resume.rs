@@ -9,8 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use r1_records::Row;
+use anyhow::{Context, Result, anyhow};
+use r1_records::{ROUND_END, Row};
 
 use crate::Args;
 use crate::tasks::Task;
@@ -44,6 +44,22 @@ impl Outlet {
         };
         let (part, groups) = Part::open(target, args, policy, tasks, settings)?;
         Ok((Outlet::Part(part), groups))
+    }
+
+    /// [`r1_cli::Sink::check_reader`].
+    pub fn check_reader(&self) -> Result<()> {
+        match self {
+            Outlet::Sink(sink) => sink.check_reader(),
+            Outlet::Part(_) => Ok(()),
+        }
+    }
+
+    /// A round is over: whoever holds rows back may begin.
+    pub fn end_round(&mut self) -> Result<()> {
+        match self {
+            Outlet::Sink(sink) => sink.line(ROUND_END).and_then(|()| sink.flush_group()),
+            Outlet::Part(part) => Err(anyhow!(part.failed())),
+        }
     }
 
     /// Writes one row.

@@ -8,7 +8,7 @@ use r1_cli::{Progress, signals};
 use r1_kernels::head::Top;
 use r1_model::Packed;
 use r1_model::batch::Sequence;
-use r1_records::{Reader, Row, Scores};
+use r1_records::{ROUND_END, RecordError, Rounds, Row, Scores};
 use serde::Serialize;
 
 use crate::{Args, tasks};
@@ -52,26 +52,17 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
     signals::watch();
     let started = Instant::now();
     let mut summary = Summary::default();
-    let mut waiting: Vec<Waiting> = Vec::new();
-    let mut tokens = 0;
-    for row in Reader::new(args.input.open()?) {
-        let row = row.map_err(|e| args.input.blame(e))?;
-        let next = prepare(row, key, &loaded).map_err(|e| match e.downcast::<r1_records::RecordError>() {
-            Ok(e) => args.input.blame(e),
-            Err(e) => e,
-        })?;
-        let size = next.prompt.len() + next.completion.len();
-        if tokens > 0 && tokens + size > args.micro_tokens {
-            flush(args, key, &loaded, &mut waiting, &mut out, &mut progress, &mut summary)?;
-            tokens = 0;
+    let mut rounds = Rounds::new(args.input.open()?);
+    let unread = |e| args.input.unread(e);
+    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
+        if !rows.is_empty().map_err(unread)? {
+            round(args, key, &loaded, rows.reader(), &mut out, &mut progress, &mut summary)?;
         }
-        tokens += size;
-        waiting.push(next);
-        if signals::stop_requested() {
-            return Err(r1_cli::stopped());
+        if rows.is_whole() {
+            out.line(ROUND_END)?;
+            out.flush_group()?;
         }
     }
-    flush(args, key, &loaded, &mut waiting, &mut out, &mut progress, &mut summary)?;
     progress.finish();
     out.finish()?;
     summary.seconds = started.elapsed().as_secs_f64();
@@ -83,6 +74,38 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
         summary.completions, summary.mean_logprob, summary.tokens_per_second
     ));
     Ok(())
+}
+
+/// Scores the rows of one round.
+fn round(
+    args: &Args,
+    key: &str,
+    loaded: &tasks::Loaded,
+    rows: impl Iterator<Item = Result<Row, RecordError>>,
+    out: &mut r1_cli::Sink,
+    progress: &mut Progress,
+    summary: &mut Summary,
+) -> Result<()> {
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut tokens = 0;
+    for row in rows {
+        let row = row.map_err(|e| args.input.blame(e))?;
+        let next = prepare(row, key, loaded).map_err(|e| match e.downcast::<RecordError>() {
+            Ok(e) => args.input.blame(e),
+            Err(e) => e,
+        })?;
+        let size = next.prompt.len() + next.completion.len();
+        if tokens > 0 && tokens + size > args.micro_tokens {
+            flush(args, key, loaded, &mut waiting, out, progress, summary)?;
+            tokens = 0;
+        }
+        tokens += size;
+        waiting.push(next);
+        if signals::stop_requested() {
+            return Err(r1_cli::stopped());
+        }
+    }
+    flush(args, key, loaded, &mut waiting, out, progress, summary)
 }
 
 /// A row's token ids: as recorded, or from the text where none were recorded.

@@ -36,7 +36,7 @@ pub struct Flags {
     #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
     pub frequency_penalty: f32,
     /// Never draw the tokens that write this text, alone or after a space (repeatable)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "endpoint")]
     bad_words: Vec<String>,
     /// Longest completion in tokens
     #[arg(long, default_value_t = 256, value_name = "N")]
@@ -54,11 +54,13 @@ pub struct Flags {
     #[arg(long, default_value = "", value_name = "TEXT", hide_default_value = true)]
     pub prefill: String,
     /// Sequences decoded together
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    #[arg(long, default_value_t = 256, value_name = "N", conflicts_with = "endpoint")]
     sequences: usize,
     /// Memory for keys and values, in MiB; where it is short, sequences wait and are computed again
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    #[arg(long, default_value_t = 1024, value_name = "MIB", conflicts_with = "endpoint")]
     kv_memory: usize,
+    #[command(flatten)]
+    pub follow: crate::follow::Flags,
     /// Only the first N tasks
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -66,12 +68,15 @@ pub struct Flags {
     #[arg(long)]
     pub resume: bool,
     /// Instead of sampling: print each row's tokens, given or trained on
-    #[arg(long)]
+    #[arg(long, conflicts_with = "endpoint")]
     pub show_tokens: bool,
 }
 
 /// Names of the flags that say how to draw, and would be ignored by `--score`.
-pub const FLAGS: [&str; 20] = [
+pub const FLAGS: [&str; 23] = [
+    "follow",
+    "prompts",
+    "max_lag",
     "samples",
     "temperature",
     "top_k",

@@ -1,6 +1,9 @@
 //! From rows to prompts: ids, templates, token ids.
 
 use std::collections::HashMap;
+use std::io::BufRead;
+use std::iter::Take;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use r1_model::lora::{self, Saved};
@@ -10,6 +13,9 @@ use r1_records::{Reader, Row};
 
 use crate::Args;
 
+/// Tokenizer and template.
+pub type Words = (Tokenizer, Template);
+
 /// What every mode needs: the policy and the hash of its weights, and the words' side of it where there is one.
 pub struct Loaded {
     /// the policy, to sample
@@ -17,48 +23,63 @@ pub struct Loaded {
     /// `sha256:…` of its weight files, of the adapter's among them
     pub hash: String,
     /// absent in a policy directory without `tokenizer.json`: then only rows with ids can be scored
-    pub words: Option<(Tokenizer, Template)>,
+    pub words: Option<Words>,
 }
 
 /// Loads the policy that the arguments name.
 pub fn load(args: &Args) -> Result<Loaded> {
-    let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)");
+    let policy = weights(args, &args.policy, args.adapter.as_deref())?;
+    let words = if args.policy.join("tokenizer.json").exists() { Some(words(args)?) } else { None };
+    let loaded = fit(policy, words)?;
+    lint(&loaded);
+    Ok(loaded)
+}
+
+/// Warns of what does not fit together.
+pub fn lint(loaded: &Loaded) {
+    if let Some((tokenizer, template)) = &loaded.words {
+        template.lint(tokenizer, &loaded.policy.config).iter().for_each(|fact| r1_cli::warn(fact));
+    }
+}
+
+/// A policy, with an adapter over it where one is given, and their name.
+pub fn weights(args: &Args, dir: &Path, adapter: Option<&Path>) -> Result<(Policy, String)> {
     if args.micro_tokens == 0 {
         return Err(r1_cli::misuse("--micro-tokens 0 computes nothing", "ask for at least one"));
     }
     let precision = r1_model::network::precision_named(&args.dtype)?;
-    let adapter = args.adapter.as_deref();
     // The hash reads every byte of the weights once more: beside the loading, not behind it.
     let (policy, hash) = std::thread::scope(|scope| {
-        let hash = scope.spawn(|| lora::identify(&args.policy, adapter));
-        let policy = Policy::load(&args.policy, LoadOptions::frozen(precision));
+        let hash = scope.spawn(|| lora::identify(dir, adapter));
+        let policy = Policy::load(dir, LoadOptions::frozen(precision));
         (policy, hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let mut policy = policy.map_err(bad)?;
-    let words = if args.policy.join("tokenizer.json").exists() {
-        let (tokenizer, template) = words(args)?;
-        tokenizer.check_fits(&policy.config).map_err(bad)?;
-        for fact in template.lint(&tokenizer, &policy.config) {
-            r1_cli::warn(&fact);
-        }
-        policy.config.eos_token_ids = tokenizer.stop_ids(&policy.config);
-        Some((tokenizer, template))
-    } else {
-        None
-    };
+    let mut policy = policy.map_err(no_policy)?;
     let unfit = |e: anyhow::Error| {
         r1_cli::misuse(format!("{e:#}"), "name an adapter directory that was made for this policy")
     };
     if let Some(dir) = adapter {
         Saved::open(dir, &policy.config).and_then(|saved| saved.attach(&mut policy)).map_err(unfit)?;
     }
-    Ok(Loaded { policy, hash: hash.map_err(unfit)?.policy, words })
+    Ok((policy, hash.map_err(unfit)?.policy))
+}
+
+/// A policy and its words together, where they fit.
+pub fn fit((mut policy, hash): (Policy, String), words: Option<Words>) -> Result<Loaded> {
+    if let Some((tokenizer, _)) = &words {
+        tokenizer.check_fits(&policy.config).map_err(no_policy)?;
+        policy.config.eos_token_ids = tokenizer.stop_ids(&policy.config);
+    }
+    Ok(Loaded { policy, hash, words })
+}
+
+fn no_policy(error: anyhow::Error) -> anyhow::Error {
+    r1_cli::misuse(format!("{error:#}"), "name a policy directory (see r1-init)")
 }
 
 /// The tokenizer and the template that the arguments name.
-pub fn words(args: &Args) -> Result<(Tokenizer, Template)> {
-    let tokenizer = Tokenizer::load(&args.policy)
-        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)"))?;
+pub fn words(args: &Args) -> Result<Words> {
+    let tokenizer = Tokenizer::load(&args.policy).map_err(no_policy)?;
     let template = Template::parse(&args.template, &tokenizer).map_err(|e| {
         r1_cli::misuse(
             format!("{e:#}"),
@@ -85,46 +106,82 @@ pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Resu
 
 /// Reads the tasks of a policy that must have a tokenizer.
 pub fn read_with_words(args: &Args, loaded: &Loaded) -> Result<Vec<Task>> {
-    if loaded.words.is_none() {
-        return Err(r1_cli::misuse(
+    read(args, Some(need_words(args, loaded.words.as_ref())?), args.draw.limit)
+}
+
+/// The words, without which nothing can be sampled.
+pub fn need_words<T>(args: &Args, words: Option<T>) -> Result<T> {
+    words.ok_or_else(|| {
+        r1_cli::misuse(
             format!("{}: no tokenizer.json", args.policy.display()),
             "sampling needs one; r1-init --tokenizer makes a directory complete",
-        ));
-    }
-    read(args, loaded.words.as_ref(), args.draw.limit)
+        )
+    })
 }
 
 /// Reads all tasks; an id that comes twice is an error that names both lines.
-pub fn read(args: &Args, words: Option<&(Tokenizer, Template)>, limit: Option<usize>) -> Result<Vec<Task>> {
-    let prefill = match words {
-        Some((tokenizer, template)) => args.draw.prefill_ids(tokenizer, template)?,
-        None => Vec::new(),
-    };
-    let mut tasks = Vec::new();
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for row in Reader::new(args.input.open()?).take(limit.unwrap_or(usize::MAX)) {
-        let mut row = row.map_err(|e| args.input.blame(e))?;
-        let id = row.group_id().map_err(|e| args.input.blame(e))?;
-        if let Some(first) = seen.insert(id.clone(), row.line()) {
-            let error = row.error(
-                format!("the id `{id}` stands on line {first} already"),
-                "give every prompt an id of its own; --samples asks for more completions of one prompt",
-            );
-            return Err(args.input.blame(error));
-        }
-        if row.id().map_err(|e| args.input.blame(e))?.is_none() {
-            row.set("id", &id).map_err(|e| args.input.blame(e))?;
-        }
-        let unfit = |e: anyhow::Error| match e.downcast::<r1_records::RecordError>() {
-            Ok(e) => args.input.blame(e),
-            Err(e) => args.input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
+pub fn read(args: &Args, words: Option<&Words>, limit: Option<usize>) -> Result<Vec<Task>> {
+    Stream::open(args, words, limit)?.next(usize::MAX, words)
+}
+
+/// Tasks as they come.
+pub struct Stream<'a> {
+    args: &'a Args,
+    rows: Take<Reader<Box<dyn BufRead + Send>>>,
+    prefill: Vec<u32>,
+}
+
+impl<'a> Stream<'a> {
+    /// At the first task, with at most `limit` to come.
+    pub fn open(args: &'a Args, words: Option<&Words>, limit: Option<usize>) -> Result<Stream<'a>> {
+        let prefill = match words {
+            Some((tokenizer, template)) => args.draw.prefill_ids(tokenizer, template)?,
+            None => Vec::new(),
         };
-        let mut prompt_ids = match words {
-            Some((tokenizer, template)) => prompt_ids(&row, tokenizer, template).map_err(unfit)?,
-            None => row.prompt().map(|_| Vec::new()).map_err(|e| args.input.blame(e))?,
-        };
-        prompt_ids.extend_from_slice(&prefill);
-        tasks.push(Task { row, id, prompt_ids });
+        let rows = Reader::new(args.input.open()?).take(limit.unwrap_or(usize::MAX));
+        Ok(Stream { args, rows, prefill })
     }
-    Ok(tasks)
+
+    /// Passes over tasks; gives how many there were of `count`.
+    pub fn skip(&mut self, count: usize) -> Result<usize> {
+        for passed in 0..count {
+            match self.rows.next() {
+                None => return Ok(passed),
+                Some(row) => drop(row.map_err(|e| self.args.input.blame(e))?),
+            }
+        }
+        Ok(count)
+    }
+
+    /// The next `count` tasks, fewer at the end; among them an id that comes twice is an error that names both lines.
+    pub fn next(&mut self, count: usize, words: Option<&Words>) -> Result<Vec<Task>> {
+        let input = &self.args.input;
+        let mut tasks = Vec::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for row in self.rows.by_ref().take(count) {
+            let mut row = row.map_err(|e| input.blame(e))?;
+            let id = row.group_id().map_err(|e| input.blame(e))?;
+            if let Some(first) = seen.insert(id.clone(), row.line()) {
+                let error = row.error(
+                    format!("the id `{id}` stands on line {first} already"),
+                    "give every prompt an id of its own; --samples asks for more completions of one prompt",
+                );
+                return Err(input.blame(error));
+            }
+            if row.id().map_err(|e| input.blame(e))?.is_none() {
+                row.set("id", &id).map_err(|e| input.blame(e))?;
+            }
+            let unfit = |e: anyhow::Error| match e.downcast::<r1_records::RecordError>() {
+                Ok(e) => input.blame(e),
+                Err(e) => input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
+            };
+            let mut prompt_ids = match words {
+                Some((tokenizer, template)) => prompt_ids(&row, tokenizer, template).map_err(unfit)?,
+                None => row.prompt().map(|_| Vec::new()).map_err(|e| input.blame(e))?,
+            };
+            prompt_ids.extend_from_slice(&self.prefill);
+            tasks.push(Task { row, id, prompt_ids });
+        }
+        Ok(tasks)
+    }
 }

@@ -5,68 +5,48 @@
 //! fewer choices. Token ids are recorded where the server names them, log-probabilities where they are those of the
 //! distribution that was drawn from (temperature 1): servers do not temper what they report. Rows come out in order.
 
-mod answer;
-mod client;
-
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use r1_cli::signals;
+use r1_endpoint::{Choice, Client, Finish, Prompt, Question, in_order};
 use r1_model::Tokenizer;
 use r1_model::random::{Stream, hash};
 use r1_model::template::Template;
-use r1_records::{FinishReason, Prompt, Rollout};
+use r1_records::{FinishReason, Rollout};
 use serde_json::{Value, json};
 
 use crate::resume::Outlet;
 use crate::tasks::{self, Task};
 use crate::{Args, settings};
-use answer::Choice;
-use client::{Client, Question};
 
-/// Where the server is and how patient we are with it.
-#[derive(clap::Args)]
-pub struct Flags {
-    /// Sample through an OpenAI-compatible server, such as http://localhost:8000/v1; POLICY is then a directory with a
-    /// tokenizer, or - for chat prompts as they are
-    #[arg(long, value_name = "URL", conflicts_with_all = ["score", "adapter", "show_tokens", "sequences", "kv_memory", "bad_words"])]
-    pub endpoint: Option<String>,
-    /// The server's name of the model [default: the only one it has]
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
-    model: Option<String>,
-    /// Requests in flight
-    #[arg(long, default_value_t = 16, value_name = "N", requires = "endpoint")]
-    concurrency: usize,
-    /// Seconds to wait for an answer
-    #[arg(long, default_value_t = 600, value_name = "SECONDS", requires = "endpoint")]
-    timeout: u64,
-    /// Times to ask again after a failure that may pass (each wait is twice the last one)
-    #[arg(long, default_value_t = 6, value_name = "N", requires = "endpoint")]
-    retries: u32,
-}
-
-/// What the workers share.
+/// What the requests share.
 struct Work {
     client: Client,
     words: Option<(Tokenizer, Template)>,
     tasks: Vec<Task>,
     flags: settings::Flags,
     seed: u64,
-    next: AtomicUsize,
-    over: AtomicBool,
+}
+
+/// What is counted of the completions that were written.
+#[derive(Default)]
+struct Written {
+    completions: usize,
+    tokens: usize,
+    truncated: usize,
+    /// came without token ids
+    bare: usize,
+    /// have log-probabilities of another temperature
+    untempered: usize,
 }
 
 /// Runs the mode.
 pub fn run(args: &Args, url: &str) -> Result<()> {
     let flags = &args.draw;
     flags.check()?;
-    if args.remote.concurrency == 0 || args.remote.timeout == 0 {
-        return Err(r1_cli::misuse("--concurrency 0 or --timeout 0 asks nothing", "ask for at least one"));
-    }
     let mut metrics = args.metrics.open()?;
     let words = if args.policy.as_os_str() == "-" {
         if !["auto", "chat"].contains(&args.template.as_str()) || !flags.prefill.is_empty() {
@@ -80,75 +60,38 @@ pub fn run(args: &Args, url: &str) -> Result<()> {
         Some(tasks::words(args)?)
     };
     let tasks = tasks::read(args, words.as_ref(), flags.limit)?;
-    let timeout = Duration::from_secs(args.remote.timeout);
-    let client = Client::connect(url, args.remote.model.as_deref(), timeout, args.remote.retries)?;
+    let client = args.server.connect(url)?;
     let model = format!("model:{}", client.model());
     let (mut out, kept) = Outlet::open(args, &model, &tasks, hash(&format!("{flags:?} {}", args.seed.seed)))?;
     signals::watch();
     let started = Instant::now();
     let total = tasks.len();
     let mut progress = r1_cli::Progress::new("prompts", Some(total as u64));
-    let work = Arc::new(Work {
-        client,
-        words,
-        tasks,
-        flags: flags.clone(),
-        seed: args.seed.seed,
-        next: AtomicUsize::new(kept),
-        over: AtomicBool::new(false),
-    });
-    let (send, receive) = mpsc::channel();
-    for _ in 0..args.remote.concurrency.min(total) {
-        let (work, send) = (work.clone(), send.clone());
-        // Not joined: a request may outlast a run that was stopped.
-        std::thread::spawn(move || work.serve(&send));
-    }
-    drop(send);
-    let mut early: BTreeMap<usize, Vec<Choice>> = BTreeMap::new();
-    let (mut completions, mut tokens, mut truncated, mut bare, mut untempered) = (0, 0, 0, 0, 0);
-    let mut next_out = kept;
-    while next_out < total {
-        match receive.recv_timeout(Duration::from_millis(100)) {
-            Ok((i, Ok(choices))) => {
-                early.insert(i, choices);
-            }
-            Ok((i, Err(error))) => {
-                work.over.store(true, Ordering::SeqCst);
-                return Err(anyhow::anyhow!(
-                    "{}: prompt `{}`: {error:#}",
-                    client_name(url),
-                    work.tasks[i].id
-                ));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) if early.contains_key(&next_out) => {}
-            Err(RecvTimeoutError::Disconnected) => anyhow::bail!("a request ended without an answer"),
+    let work = Arc::new(Work { client, words, tasks, flags: flags.clone(), seed: args.seed.seed });
+    let mut written = Written::default();
+    let ask = {
+        let work = work.clone();
+        move |i: usize, over: &AtomicBool| {
+            let task = &work.tasks[i];
+            work.group(task, over).with_context(|| format!("prompt `{}`", task.id))
         }
-        if signals::stop_requested() {
-            work.over.store(true, Ordering::SeqCst);
-            return Err(r1_cli::stopped());
+    };
+    in_order(kept..total, args.server.concurrency as usize, ask, |i, choices| {
+        let task = &work.tasks[i];
+        for (sample, choice) in choices.into_iter().enumerate() {
+            written.add(&choice, flags.temperature);
+            let mut row = task.row.clone();
+            row.set("rollout", &section(args, &model, task, sample, choice))
+                .map_err(|e| args.input.blame(e))?;
+            out.row(&row)?;
         }
-        while let Some(choices) = early.remove(&next_out) {
-            let task = &work.tasks[next_out];
-            for (sample, choice) in choices.into_iter().enumerate() {
-                completions += 1;
-                tokens += choice.tokens;
-                truncated += usize::from(choice.finish == Some(FinishReason::Length));
-                bare += usize::from(choice.ids.is_none());
-                untempered += usize::from(choice.logprobs.is_some() && flags.temperature != 1.0);
-                let section = section(args, &model, task, sample, choice);
-                let mut row = task.row.clone();
-                row.set("rollout", &section).map_err(|e| args.input.blame(e))?;
-                out.row(&row)?;
-            }
-            out.flush_group()?;
-            next_out += 1;
-            progress.set(next_out as u64);
-        }
-    }
+        progress.set(i as u64 + 1);
+        out.flush_group()
+    })?;
     progress.finish();
     out.finish()?;
     let seconds = started.elapsed().as_secs_f64();
+    let Written { completions, tokens, truncated, bare, untempered } = written;
     let share = |n: usize| n as f64 / (completions as f64).max(1.0);
     metrics.write(&json!({"prompts": total, "completions": completions, "tokens": tokens,
         "mean_length": share(tokens), "truncated_share": share(truncated), "seconds": seconds,
@@ -173,46 +116,32 @@ pub fn run(args: &Args, url: &str) -> Result<()> {
     Ok(())
 }
 
-fn client_name(url: &str) -> &str {
-    url.trim_end_matches('/')
+impl Written {
+    fn add(&mut self, choice: &Choice, temperature: f32) {
+        self.completions += 1;
+        self.tokens += choice.tokens;
+        self.truncated += usize::from(choice.finish == Some(Finish::Length));
+        self.bare += usize::from(choice.ids.is_none());
+        self.untempered += usize::from(choice.logprobs.is_some() && temperature != 1.0);
+    }
 }
 
-type Served = (usize, Result<Vec<Choice>>);
-
 impl Work {
-    /// Takes prompts until none is left.
-    fn serve(&self, send: &mpsc::Sender<Served>) {
-        while !self.over.load(Ordering::SeqCst) {
-            let i = self.next.fetch_add(1, Ordering::SeqCst);
-            if i >= self.tasks.len() || send.send((i, self.group(&self.tasks[i]))).is_err() {
-                return;
-            }
-        }
-    }
-
     /// All completions of a task.
-    fn group(&self, task: &Task) -> Result<Vec<Choice>> {
+    fn group(&self, task: &Task, over: &AtomicBool) -> Result<Vec<Choice>> {
+        let prompt = match task.prompt_ids.as_slice() {
+            [] => Prompt::Messages(conversation(task)?),
+            ids => Prompt::Tokens(ids.to_vec(), self.text(ids)?),
+        };
+        let mut question = Question { prompt, body: self.body(), tokens: true };
         let mut choices: Vec<Choice> = Vec::new();
         while choices.len() < self.flags.samples {
             let wanted = self.flags.samples - choices.len();
             // A server that gives one choice at a time is asked again, with another seed.
             let bits = Stream::of(self.seed, hash(&task.id), choices.len() as u64).bits(0);
-            let mut question = Question { body: self.body(), prompt_ids: None, messages: None };
             question.body["n"] = json!(wanted);
             question.body["seed"] = json!(bits & 0x7fff_ffff);
-            if task.prompt_ids.is_empty() {
-                question.messages = Some(match task.row.prompt()? {
-                    Prompt::Text(text) => json!([{"role": "user", "content": text}]),
-                    Prompt::Messages(messages) => messages
-                        .iter()
-                        .map(|m| json!({"role": m.role, "content": m.content}))
-                        .collect::<Vec<Value>>()
-                        .into(),
-                });
-            } else {
-                question.prompt_ids = Some((task.prompt_ids.clone(), self.text(&task.prompt_ids)?));
-            }
-            let mut more = self.client.ask(&question, &self.over)?;
+            let mut more = self.client.ask(&question, over)?;
             more.truncate(wanted);
             choices.append(&mut more);
         }
@@ -227,7 +156,7 @@ impl Work {
         tokenizer.decode(rest, false)
     }
 
-    /// The sampling fields of a request; what stands at its neutral value is left out, so that plain servers understand.
+    /// The sampling fields of a request; the client adds those that would change something where they are not said.
     fn body(&self) -> Value {
         let f = &self.flags;
         let mut body = json!({"max_tokens": f.max_tokens, "temperature": f.temperature, "top_p": f.top_p});
@@ -235,6 +164,8 @@ impl Work {
             ("top_k", f.top_k > 0, json!(f.top_k)),
             ("min_p", f.min_p > 0.0, json!(f.min_p)),
             ("repetition_penalty", f.repetition_penalty != 1.0, json!(f.repetition_penalty)),
+            // llama.cpp's name of it.
+            ("repeat_penalty", f.repetition_penalty != 1.0, json!(f.repetition_penalty)),
             ("presence_penalty", f.presence_penalty != 0.0, json!(f.presence_penalty)),
             ("frequency_penalty", f.frequency_penalty != 0.0, json!(f.frequency_penalty)),
             ("min_tokens", f.min_tokens > 0, json!(f.min_tokens)),
@@ -254,18 +185,42 @@ impl Work {
     }
 }
 
+/// A row's prompt as a conversation.
+fn conversation(task: &Task) -> Result<Value> {
+    Ok(match task.row.prompt()? {
+        r1_records::Prompt::Text(text) => json!([{"role": "user", "content": text}]),
+        r1_records::Prompt::Messages(messages) => messages
+            .iter()
+            .map(|m| json!({"role": m.role, "content": m.content}))
+            .collect::<Vec<Value>>()
+            .into(),
+    })
+}
+
+/// What a choice says, after what it thought where the server keeps that apart: in R1's form.
+fn text(choice: &Choice) -> String {
+    match &choice.reasoning {
+        None => choice.text.clone(),
+        Some(thought) => format!("<think>\n{}\n</think>\n\n{}", thought.trim(), choice.text.trim_start()),
+    }
+}
+
 /// The `rollout` section of one choice.
 fn section(args: &Args, model: &str, task: &Task, sample: usize, choice: Choice) -> Rollout {
     let given = (!task.prompt_ids.is_empty()).then(|| task.prompt_ids.clone());
+    let said = text(&choice);
     let prompt_ids = choice.prompt_ids.or(given);
     let logprobs = choice.logprobs.filter(|_| choice.ids.is_some() && args.draw.temperature == 1.0);
     Rollout {
         sample: Some(sample as u32),
-        completion: format!("{}{}", args.draw.prefill, choice.text),
+        completion: format!("{}{}", args.draw.prefill, said),
         prompt_ids,
         completion_ids: choice.ids,
         logprobs,
-        finish_reason: choice.finish,
+        finish_reason: choice.finish.map(|finish| match finish {
+            Finish::Stop => FinishReason::Stop,
+            Finish::Length => FinishReason::Length,
+        }),
         temperature: Some(args.draw.temperature),
         top_p: Some(args.draw.top_p),
         seed: Some(args.seed.seed),

@@ -1,14 +1,28 @@
 //! What a server answered. Servers differ in where they put token ids and log-probabilities; all known places are looked at.
 
-use r1_records::FinishReason;
 use serde_json::Value;
+
+/// Why a completion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// by itself, or at a stop text
+    Stop,
+    /// at the token limit
+    Length,
+}
 
 /// One completion as a server gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
+    /// what it says; empty where a reasoning model ran out of tokens before it said anything
     pub text: String,
-    pub finish: Option<FinishReason>,
+    /// what it thought, where the server keeps that apart
+    pub reasoning: Option<String>,
+    /// why it ended, where the server says one of the two
+    pub finish: Option<Finish>,
+    /// the prompt's tokens
     pub prompt_ids: Option<Vec<u32>>,
+    /// its tokens
     pub ids: Option<Vec<u32>>,
     /// at temperature 1, one for each id
     pub logprobs: Option<Vec<f32>>,
@@ -30,11 +44,16 @@ pub fn choices(answer: &Value) -> Result<Vec<Choice>, String> {
     let counted = answer["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize / list.len();
     list.into_iter()
         .map(|c| {
-            let text = c["text"].as_str().or_else(|| c["message"]["content"].as_str());
+            let message = &c["message"];
+            let silent = (message.is_object() && message["content"].is_null()).then_some("");
+            let text = c["text"].as_str().or_else(|| message["content"].as_str()).or(silent);
             let text = text.ok_or("a choice has neither `text` nor `message.content`")?.to_string();
+            // DeepSeek, SGLang and vLLM; newer vLLM.
+            let reasoning = message["reasoning_content"].as_str().or_else(|| message["reasoning"].as_str());
+            let reasoning = reasoning.filter(|said| !said.trim().is_empty()).map(str::to_string);
             let finish = match c["finish_reason"].as_str() {
-                Some("stop") => Some(FinishReason::Stop),
-                Some("length") => Some(FinishReason::Length),
+                Some("stop") => Some(Finish::Stop),
+                Some("length") => Some(Finish::Length),
                 Some("abort" | "error") => return Err("the server gave a completion up".to_string()),
                 _ => None,
             };
@@ -43,7 +62,7 @@ pub fn choices(answer: &Value) -> Result<Vec<Choice>, String> {
                 logprobs(&c["logprobs"]).filter(|l| ids.as_ref().is_some_and(|ids| ids.len() == l.len()));
             let prompt_ids = numbers(&c["prompt_token_ids"]).or_else(|| numbers(&answer["prompt_token_ids"]));
             let tokens = ids.as_ref().map_or(counted, Vec::len);
-            Ok(Choice { text, finish, prompt_ids, ids, logprobs, tokens })
+            Ok(Choice { text, reasoning, finish, prompt_ids, ids, logprobs, tokens })
         })
         .collect()
 }
@@ -98,11 +117,14 @@ mod tests {
         );
         assert_eq!(
             (&read[1].ids, &read[1].prompt_ids, read[1].finish),
-            (&Some(vec![5]), &Some(vec![1, 2]), Some(FinishReason::Length))
+            (&Some(vec![5]), &Some(vec![1, 2]), Some(Finish::Length))
         );
         let llama = json!({"choices": [{"message": {"content": "x"}, "finish_reason": "stop",
             "logprobs": {"content": [{"id": 9, "token": "x", "logprob": -0.125}]}}]});
         assert_eq!(choices(&llama).unwrap()[0].ids, Some(vec![9]));
+        let apart = json!({"choices": [{"message": {"content": null, "reasoning_content": "hm"}, "finish_reason": "length"}]});
+        let read = &choices(&apart).unwrap()[0];
+        assert_eq!((read.text.as_str(), read.reasoning.as_deref()), ("", Some("hm")));
         // Text alone; log-probabilities of unknown tokens are of no use.
         let plain = json!({"choices": [{"text": "x", "logprobs": {"tokens": ["x"], "token_logprobs": [-1.0]}}],
             "usage": {"completion_tokens": 4}});
