@@ -265,6 +265,47 @@ mod tests {
         }
     }
 
+    /// A formula and another way to write the same number, `depth` operations deep; `draw` gives a number below its argument.
+    fn twins(depth: u32, draw: &mut impl FnMut(usize) -> usize) -> (String, String) {
+        if depth == 0 {
+            let atoms = ["2", "7", "0.3", "x", "y", "\\pi", "e", "12", "5/8"];
+            let atom = atoms[draw(atoms.len())];
+            return (format!("({atom})"), format!("(1\\cdot {atom})"));
+        }
+        let ((a, b), (c, d)) = (twins(depth - 1, draw), twins(draw(depth as usize) as u32, draw));
+        let (one, other) = match draw(10) {
+            0 => (format!("{a}+{c}"), format!("{d}+{b}")),
+            1 => (format!("{a}-{c}"), format!("-({d}-{b})")),
+            2 => (format!("{a}\\cdot {c}"), format!("{d}\\cdot {b}")),
+            3 => (format!("\\frac{{{a}}}{{{c}}}"), format!("{b}\\cdot {d}^{{-1}}")),
+            4 => (format!("{a}^2"), format!("{b}\\cdot {b}")),
+            5 => (format!("\\sqrt{{{a}}}"), format!("{b}^{{1/2}}")),
+            6 => (format!("\\ln({a})"), format!("\\frac{{\\ln({b}^2)}}{{2}}")),
+            7 => (format!("\\sin({a})"), format!("-\\sin(-{b})")),
+            8 => (format!("\\cos({a})"), format!("\\cos(-{b})")),
+            _ => (format!("e^{{{a}}}"), format!("e\\cdot e^{{{b}-1}}")),
+        };
+        (format!("({one})"), format!("({other})"))
+    }
+
+    #[test]
+    fn no_rewriting_is_told_from_what_it_rewrites() {
+        let mut state = 7u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below.max(1)
+        };
+        let (mut seen, mut last) = (0, String::from("1"));
+        for n in 0..20_000 {
+            let (a, b) = twins(1 + n % 5, &mut draw);
+            assert!(!told(&a, &b), "{a} and {b}");
+            seen += usize::from(told(&a, &last));
+            last = b;
+        }
+        // It is of use: most formulas are told from the one before.
+        assert!(seen > 10_000, "{seen}");
+    }
+
     #[test]
     fn what_has_no_certain_real_value_is_left_alone() {
         for (a, b) in [
