@@ -7,18 +7,23 @@ cd "$(dirname "$0")/../.."
 python=${1:?usage: scripts/bench/verify.sh PYTHON [OUT]: a Python that has math-verify}
 out=${2:-$(mktemp -d)}
 each=${EACH:-60}
+natural=${NATURAL:-6000}
 threads=${THREADS:-2}
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$out"
 
 cargo build --release --quiet -p r1-reward
 cargo build --release --quiet -p r1-verify --example pairs
-"$python" scripts/bench/verify_pairs.py "$each" > "$out/pairs.tsv"
-ours=$("$target/release/examples/pairs" < "$out/pairs.tsv" 2>&1 > "$out/ours.tsv")
-theirs=$("$python" scripts/bench/verify_peer.py < "$out/pairs.tsv" 2>&1 > "$out/theirs.tsv" | tail -1)
-"$python" scripts/bench/verify_table.py "$out"/{pairs,ours,theirs,disagreements}.tsv
-echo
-echo "pairs a second, one thread: r1-verify $ours, Math-Verify $theirs: $((ours / theirs)) times"
+# All forms alike, then as often as MATH and GSM8K have them.
+"$python" scripts/bench/verify_pairs.py "$each" > "$out/forms.tsv"
+"$python" scripts/bench/verify_pairs.py --natural "$natural" > "$out/natural.tsv"
+for pairs in forms natural; do
+    ours=$("$target/release/examples/pairs" < "$out/$pairs.tsv" 2>&1 > "$out/$pairs-ours.tsv")
+    theirs=$("$python" scripts/bench/verify_peer.py < "$out/$pairs.tsv" 2>&1 > "$out/$pairs-theirs.tsv" | tail -1)
+    "$python" scripts/bench/verify_table.py "$out/$pairs".tsv "$out/$pairs"-{ours,theirs,disagreements}.tsv
+    echo "$pairs: pairs a second of processor time, one thread: r1-verify $ours, Math-Verify $theirs: $((ours / theirs)) times"
+    echo
+done
 
 rows=${ROWS:-400000}
 "$python" - "$rows" > "$out/rows.jsonl" <<'PYTHON'

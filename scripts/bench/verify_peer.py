@@ -1,4 +1,5 @@
-"""Math-Verify's opinion of pairs: reads pairs.tsv on stdin, writes Equal, Unequal or Unread a line, and pairs/s on stderr."""
+"""Math-Verify's opinion of pairs: reads pairs.tsv on stdin, writes Equal, Unequal or Unread a line, and on stderr the pairs
+a second of processor time."""
 
 import logging
 import sys
@@ -9,7 +10,7 @@ from math_verify import parse, verify
 logging.disable(logging.CRITICAL)
 pairs = [line.rstrip("\n").split("\t")[1:3] for line in sys.stdin]
 parse("$1$")
-begun = time.perf_counter()
+begun = time.process_time()
 opinions = []
 for expected, answer in pairs:
     try:
@@ -17,5 +18,5 @@ for expected, answer in pairs:
         opinions.append("Unread" if not gold or not said else "Equal" if verify(gold, said) else "Unequal")
     except Exception:
         opinions.append("Unread")
-print(f"{len(pairs) / (time.perf_counter() - begun):.0f}", file=sys.stderr)
+print(f"{len(pairs) / (time.process_time() - begun):.0f}", file=sys.stderr)
 print("\n".join(opinions))

@@ -23,7 +23,9 @@ with open(sys.argv[4], "w") as out:
         if not right or not agreed:
             print(form, expected, answer, truth, verdict, rule, other, sep="\t", file=out)
 total = table.pop("all")
-print(f"{'form':20} {'pairs':>6} {'ours right':>11} {'M-V right':>10} {'agree':>7} {'undecided':>10}")
+print(f"{'form':24} {'pairs':>6} {'ours right':>11} {'M-V right':>10} {'agree':>7} {'undecided':>10}")
 for form, (count, right, other, agreed, undecided) in [*table.items(), ("all", total)]:
     share = lambda part: f"{100 * part / count:.1f}%"
-    print(f"{form:20} {count:6} {share(right):>11} {share(other):>10} {share(agreed):>7} {undecided:10}")
+    print(f"{form:24} {count:6} {share(right):>11} {share(other):>10} {share(agreed):>7} {undecided:10}")
+agreements = [agreed / count for count, _, _, agreed, _ in table.values()]
+print(f"agreement: {100 * sum(agreements) / len(agreements):.1f}% over {len(agreements)} forms, {100 * total[3] / total[0]:.1f}% over {total[0]} pairs")

@@ -122,17 +122,23 @@ fn no_processes_are_made() {
 fn raw_system_calls_are_refused_too() {
     // By number, around the interpreter: clone with new namespaces, clone3, vfork, unshare, setns, mount, pivot_root, ptrace,
     // process_vm_readv, bpf, io_uring_setup, userfaultfd, keyctl, perf_event_open, memfd_create, open_by_handle_at, socket,
-    // kill(-1), setuid, chroot, reboot, init_module, pidfd_open, name_to_handle_at.
+    // kill(-1), setuid, chroot, reboot, init_module, pidfd_open, name_to_handle_at, one by its x32 number; ioctl(TIOCSTI) and
+    // (FIOSETOWN), prctl(PR_SET_DUMPABLE) and (PR_SET_KEEPCAPS), prlimit64, tgkill and tkill of others, chmod, fchmod, fchmodat, chown,
+    // setrlimit, link, mknod, mknodat, seccomp, pidfd_send_signal. The filter says EPERM or ENOSYS; any other error would be the
+    // kernel's own, of a call that it was given.
     if !cfg!(target_arch = "x86_64") {
         println!("skipped: the numbers are those of x86-64");
         return;
     }
-    let code = "import ctypes\nlibc = ctypes.CDLL(None)\n\
+    let code = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n\
         for number, *a in [(56, 0x10000011), (56, 0x11), (435, 0, 0), (58,), (57,), (272, 0x10000000), (308, 0, 0), (165, 0, 0, 0, 0, 0),\n\
             (155, 0, 0), (101, 0, 0, 0, 0), (310, 1, 0, 0, 0, 0, 0), (321, 0, 0, 0), (425, 1, 0), (323, 0), (250, 0, 0),\n\
             (298, 0, 0, -1, -1, 0), (319, 0, 0), (304, 0, 0, 0), (41, 2, 1, 0), (41, 1, 1, 0), (41, 16, 3, 0), (62, -1, 9), (62, 0, 9),\n\
-            (105, 0), (161, 0), (169, 0, 0, 0, 0), (175, 0, 0, 0), (434, 1, 0), (303, 0, 0, 0, 0, 0), (0x40000000 + 57,)]:\n\
-        \x20 if libc.syscall(number, *a) >= 0: print('DONE', number, a)\n\
+            (105, 0), (161, 0), (169, 0, 0, 0, 0), (175, 0, 0, 0), (434, 1, 0), (303, 0, 0, 0, 0, 0), (0x40000000 + 57,),\n\
+            (16, 0, 0x5412, 0), (16, 1, 0x8901, 0), (157, 4, 1), (157, 8, 1), (302, 2, 7, 0, 0), (234, 2, 2, 9), (200, 2, 9), (90, 0, 0o777), (91, 1, 0o777),\n\
+            (268, -100, 0, 0o777), (92, 0, 0, 0), (160, 7, 0), (86, 0, 0), (133, 0, 0, 0), (259, -100, 0, 0, 0), (317, 0, 0, 0), (424, 0, 9, 0, 0)]:\n\
+        \x20 done = libc.syscall(number, *a)\n\
+        \x20 if done >= 0 or ctypes.get_errno() not in (1, 38): print('DONE', number, a, done, ctypes.get_errno())\n\
         print('end')";
     prints(code, "end");
 }
@@ -285,6 +291,53 @@ fn one_examines_another_and_outlives_it_never() {
             .run_two(&job(&wait[0], b"", b""), &job(&gone[0], b"", b""), &limits())
             .expect("they start");
         assert_eq!((first.end, second.end), (End::Exit(0), End::Exit(3)));
+    }
+}
+
+/// How many processes of this system have `marker` among their arguments.
+fn processes(marker: &str) -> usize {
+    let all = std::fs::read_dir("/proc").expect("there is /proc");
+    let arguments = all.flatten().filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    arguments.filter(|bytes| String::from_utf8_lossy(bytes).contains(marker)).count()
+}
+
+/// Waits until `true`, for a minute at most.
+fn comes_true(mut of: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        if of() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+#[test]
+fn a_program_does_not_outlive_who_started_it() {
+    // This test starts itself once more, as the one who starts a program and is killed.
+    const ROLE: &str = "R1_SANDBOX_STARTER";
+    if let Ok(role) = std::env::var(ROLE) {
+        let (which, marker) = role.split_once(' ').expect("two words");
+        let sandbox = sandboxes().remove(which.parse().expect("a number"));
+        let sleeps = format!("import time\ntime.sleep(200) # {marker}");
+        python(&sandbox, &sleeps, &Limits { wall: Duration::from_secs(300), ..limits() });
+        return;
+    }
+    for (which, sandbox) in sandboxes().iter().enumerate() {
+        let marker = format!("orphan-{}-{which}", std::process::id());
+        let mut starter =
+            std::process::Command::new(std::env::current_exe().expect("this program has a path"))
+                .args(["--exact", "a_program_does_not_outlive_who_started_it"])
+                .env(ROLE, format!("{which} {marker}"))
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("it starts");
+        let began = comes_true(|| processes(&marker) == 1);
+        starter.kill().expect("it can be killed");
+        starter.wait().expect("it ends");
+        assert!(began, "{}: the program has not begun", sandbox.kind());
+        assert!(comes_true(|| processes(&marker) == 0), "{}: the program lives on", sandbox.kind());
     }
 }
 

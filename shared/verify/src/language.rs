@@ -69,13 +69,14 @@ impl std::error::Error for UnknownLanguage {}
 struct Sentence {
     words: BTreeMap<Script, usize>,
     scores: Scores,
-    /// Characters of Chinese grammar.
+    /// Characters that are Chinese and hardly Japanese.
     chinese: usize,
     consistent: bool,
 }
 
-/// Characters that Chinese writes all the time and Japanese hardly ever.
-const CHINESE: &str = "的了是这这們们吗么没个说还为从们对让给";
+/// Characters that Chinese writes all the time and Japanese hardly ever: its grammar, and common ones in their simplified form.
+const CHINESE: &str =
+    "的了是这這们們吗么没个说还为从对让给你她它时间问题页车东话边过进远运现应该则设价买卖总头钱岁几两";
 
 /// The sentences of a text, each judged by itself where it tells enough, else by the whole text.
 fn judged(text: &str, target: &str, scripts: &[Script]) -> Vec<Sentence> {
@@ -99,22 +100,25 @@ fn judged(text: &str, target: &str, scripts: &[Script]) -> Vec<Sentence> {
     if !now.words.is_empty() {
         sentences.push(now);
     }
-    if let Some(profile) = identify::profile(target) {
+    let profiles = identify::profiles(target);
+    if !profiles.is_empty() {
         let mut whole = NOTHING;
         for sentence in &sentences {
             whole.iter_mut().zip(&sentence.scores).for_each(|(sum, score)| *sum += score);
         }
-        let whole_text = identify::evidence(&whole, profile) < CERTAIN;
+        let whole_text = identify::evidence(&whole, &profiles) < CERTAIN;
         for sentence in &mut sentences {
-            let evidence = identify::evidence(&sentence.scores, profile);
+            let evidence = identify::evidence(&sentence.scores, &profiles);
             sentence.consistent = if evidence.abs() < CERTAIN { whole_text } else { evidence < 0.0 };
         }
     } else if scripts.contains(&Script::Han) {
-        let japanese = scripts.contains(&Script::Kana);
+        // Japanese and Korean have Han characters beside letters of their own.
+        let own = [Script::Kana, Script::Hangul].into_iter().find(|own| scripts.contains(own));
         for sentence in &mut sentences {
             let of = |script| sentence.words.get(&script).copied().unwrap_or(0);
-            let (han, kana) = (of(Script::Han), of(Script::Kana));
-            sentence.consistent = if japanese { kana > 0 || sentence.chinese == 0 } else { kana * 4 <= han };
+            let no_chinese = own.is_none_or(|own| of(own) > 0 || sentence.chinese == 0);
+            let no_japanese = own == Some(Script::Kana) || of(Script::Kana) * 4 <= of(Script::Han);
+            sentence.consistent = no_chinese && no_japanese;
         }
     }
     sentences

@@ -41,10 +41,10 @@ fn listed() -> &'static Listed {
     })
 }
 
-/// The profile of a language, where it has one.
-pub(super) fn profile(language: &str) -> Option<usize> {
+/// The profiles of a language, one a script that it is told apart in.
+pub(super) fn profiles(language: &str) -> Vec<usize> {
     let code = language.split(['-', '_']).next().unwrap_or("").to_ascii_lowercase();
-    PROFILES.iter().position(|profile| profile.codes.contains(&code.as_str()))
+    (0..COUNT).filter(|&at| PROFILES[at].codes.contains(&code.as_str())).collect()
 }
 
 /// Adds what a word says to the scores of the languages of its script.
@@ -77,14 +77,16 @@ pub(super) fn weigh(script: Script, word: &str, scores: &mut Scores) {
     }
 }
 
-/// How much better the best other language of the target's scripts does than the target.
-pub(super) fn evidence(scores: &Scores, target: usize) -> f32 {
-    let script = PROFILES[target].script;
-    let others = PROFILES.iter().zip(scores).enumerate();
-    others
-        .filter(|(at, (profile, _))| *at != target && profile.script == script)
-        .map(|(_, (_, score))| score - scores[target])
-        .fold(f32::NEG_INFINITY, f32::max)
+/// How much better the best other language does than the target, over the scripts of its profiles.
+pub(super) fn evidence(scores: &Scores, targets: &[usize]) -> f32 {
+    let in_script = |&target: &usize| {
+        let others = PROFILES.iter().zip(scores).enumerate();
+        others
+            .filter(|(at, (profile, _))| *at != target && profile.script == PROFILES[target].script)
+            .map(|(_, (_, score))| score - scores[target])
+            .fold(f32::NEG_INFINITY, f32::max)
+    };
+    targets.iter().map(in_script).sum()
 }
 
 /// The best language of a script, where it is certainly better than all others.

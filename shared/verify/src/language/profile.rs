@@ -6,7 +6,7 @@ use super::Script;
 
 /// One language.
 pub(super) struct Profile {
-    /// Its code, and codes of languages so near that they are not told apart from it.
+    /// Its code, and codes of languages so near that they are not told apart from it. A language of two scripts has two profiles.
     pub codes: &'static [&'static str],
     pub script: Script,
     /// Small words.
@@ -159,6 +159,13 @@ pub(super) const PROFILES: &[Profile] = &[
         letters: "",
     },
     Profile {
+        codes: &["hr", "bs", "sr"],
+        script: Script::Latin,
+        words: "i u je da se na za su od ne sa kao to ali što po će iz do bi ili sve koji koja koje ima koliko svaki ukupno nakon \
+            zatim prvo odgovor broj treba ona on ako samo bio biti imao njih dakle onda pa jedan dan ga mu joj smo",
+        letters: "čćđšž",
+    },
+    Profile {
         codes: &["ru"],
         script: Script::Cyrillic,
         words: "и в не на я что он с это как по но они мы к у вы из за то все она так его от о же бы для был было если когда уже \
@@ -176,14 +183,14 @@ pub(super) const PROFILES: &[Profile] = &[
         codes: &["bg", "mk"],
         script: Script::Cyrillic,
         words: "и на в да се за от не е че са по с като ще към му тя той те но при до това или има колко всеки общо след така \
-            тогава първо отговор броя трябва можем ако със във си който която което",
+            тогава първо отговор броя трябва можем ако със във си който която което беше имаше една един тя те са ни му ѝ",
         letters: "ъѓќѕј",
     },
     Profile {
         codes: &["sr"],
         script: Script::Cyrillic,
         words: "и у је да се на за су од не са као то али што по ће из до би или све који која које има колико сваки укупно после \
-            затим прво одговор број треба она он ако само",
+            затим прво одговор број треба она он ако само био бити имао њих дакле онда па један дан га му јој смо",
         letters: "јљњћђџ",
     },
     Profile {
@@ -209,13 +216,15 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         codes: &["hi"],
         script: Script::Devanagari,
-        words: "के में की है और से का को पर ने कि हैं यह भी एक हो तो वह जो था कर इस लिए नहीं कितने प्रत्येक कुल उत्तर फिर गया हम",
+        words: "के में की है और से का को पर ने कि हैं यह भी एक हो तो वह जो था कर इस लिए नहीं कितने प्रत्येक कुल उत्तर फिर गया हम \
+            अगर उसके उसने अब यही हर दिन थे थी थीं हुए पास वे मैं क्या इसके रहे रहा",
         letters: "",
     },
     Profile {
         codes: &["mr"],
         script: Script::Devanagari,
-        words: "आहे आणि या व ते हे की तर होते त्या एक आहेत नाही त्याने तिने किती प्रत्येक एकूण उत्तर मग करून साठी असेल होता ला मध्ये",
+        words: "आहे आणि या व ते हे की तर होते त्या एक आहेत नाही त्याने तिने किती प्रत्येक एकूण उत्तर मग करून साठी असेल होता ला मध्ये ती तो \
+            म्हणून जर होती आता एका पण झाले आपण दररोज त्याच्या तिच्या त्यांनी",
         letters: "ळ",
     },
 ];

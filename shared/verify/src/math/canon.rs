@@ -8,7 +8,6 @@ use super::surd;
 use num_bigint::BigInt;
 use num_integer::Integer;
 use num_traits::{One, Signed, ToPrimitive, Zero};
-use std::collections::BTreeMap;
 
 /// What is settled before algebra begins.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +84,17 @@ fn opaque(function: Function, arguments: &[Fraction]) -> Fraction {
 /// `base ^ exponent`.
 fn power(base: &Fraction, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
     let Some(e) = exponent.as_rational() else {
-        if base.as_rational().is_some_and(|b| b.is_one()) {
-            return Ok(Fraction::constant(int(1)));
+        if let Some(b) = base.as_rational() {
+            if b.is_one() {
+                return Ok(Fraction::constant(int(1)));
+            }
+            // 2^(n+1) is 2·2^n: the whole number among the terms of an exponent is a factor.
+            if let Some((whole, rest)) = exponent.as_poly().and_then(whole_and_rest)
+                && !b.is_zero()
+            {
+                let factor = power(base, &Fraction::constant(whole), budget)?;
+                return factor.mul(&power(base, &Fraction::from_poly(rest), budget)?, budget);
+            }
         }
         return Ok(generator(Generator::Opaque(format!(
             "({})^({})",
@@ -115,6 +123,19 @@ fn power(base: &Fraction, exponent: &Fraction, budget: &mut Budget) -> Result<Fr
     fractional_power(base, e, budget)
 }
 
+/// A sum as the integer among its terms, a small one that is not zero, and the other terms.
+fn whole_and_rest(sum: &Poly) -> Option<(Rational, Poly)> {
+    // Monomials are sorted: the empty one comes first.
+    match sum.terms.as_slice() {
+        [(monomial, whole), rest @ ..]
+            if monomial.is_empty() && whole.is_integer() && whole.numer().bits() < 7 && !rest.is_empty() =>
+        {
+            Some((whole.clone(), Poly { terms: rest.to_vec() }))
+        }
+        _ => None,
+    }
+}
+
 /// `base ^ e` for a fraction `e`: roots are taken of rational numbers and of single terms, else left.
 fn fractional_power(base: &Fraction, e: Exponent, budget: &mut Budget) -> Result<Fraction, Stop> {
     if base.above.is_zero() {
@@ -131,12 +152,9 @@ fn fractional_power(base: &Fraction, e: Exponent, budget: &mut Budget) -> Result
         return Ok(left());
     }
     let mut root = surd::power_of_rational(&c.abs(), e, budget)?;
-    let mut exponents = BTreeMap::new();
-    for (g, inner) in monomial {
-        exponents.insert(g.clone(), checked_product(*inner, e)?);
-    }
-    let (monomial, factor) = normalize(exponents)?;
-    let through = Poly { terms: BTreeMap::from([(monomial, factor)]) };
+    let exponents = monomial.iter().map(|(g, inner)| Ok((g.clone(), checked_product(*inner, e)?)));
+    let (monomial, factor) = normalize(exponents.collect::<Result<_, Stop>>()?)?;
+    let through = Poly { terms: vec![(monomial, factor)] };
     root = root.mul(&through, budget)?;
     if c.is_negative() {
         // Odd roots of negative numbers are real, square roots are imaginary.
@@ -145,9 +163,8 @@ fn fractional_power(base: &Fraction, e: Exponent, budget: &mut Budget) -> Result
                 root = root.scale(&int(-1), budget)?;
             }
         } else if *e.denom() == 2 {
-            let i = BTreeMap::from([(Generator::Imaginary, Exponent::from(*e.numer()))]);
-            let (monomial, factor) = normalize(i)?;
-            root = root.mul(&Poly { terms: BTreeMap::from([(monomial, factor)]) }, budget)?;
+            let (monomial, factor) = normalize(vec![(Generator::Imaginary, Exponent::from(*e.numer()))])?;
+            root = root.mul(&Poly { terms: vec![(monomial, factor)] }, budget)?;
         } else {
             return Ok(left());
         }

@@ -1,6 +1,7 @@
 //! Whether two objects are the same.
 
 use super::Policy;
+use super::apart::apart;
 use super::bounds::{Budget, Rational, Stop, int};
 use super::canon::{Reading, canon};
 use super::expr::{Constant, Delimiter, Expr, Function, Relation};
@@ -171,6 +172,9 @@ impl Comparison<'_> {
 
     /// Compares two formulas by algebra.
     fn exactly(&mut self, a: &Expr, b: &Expr) -> Judged {
+        if apart(a, b, self.reading.natural_log, &mut self.budget)? {
+            return Ok(Judgement::unequal("numeric"));
+        }
         let x = self.canonical(a)?;
         let y = self.canonical(b)?;
         if let (Some(x), Some(y)) = (x.as_rational(), y.as_rational()) {

@@ -14,6 +14,7 @@
 //! - several values without delimiters have no order; in parentheses they have;
 //! - `x = 3` equals `3`; `log` is decimal or natural, whichever makes the sides agree.
 
+mod apart;
 mod atom;
 mod bounds;
 mod canon;

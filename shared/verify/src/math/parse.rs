@@ -242,10 +242,17 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// An atom with its postfixes and exponents.
+    /// An atom with its postfixes and exponents. In `ab^2` they are the last letter's.
     pub(super) fn power(&mut self) -> Result<Expr, Stop> {
-        let base = self.atom()?;
-        self.postfix(base)
+        let letters = matches!(self.peek(), Some(Token::Word(_)));
+        match self.atom()? {
+            Expr::Product(mut factors) if letters => {
+                let last = factors.pop().ok_or(Stop::Unread)?;
+                factors.push(self.postfix(last)?);
+                Ok(Expr::Product(factors))
+            }
+            base => self.postfix(base),
+        }
     }
 
     pub(super) fn postfix(&mut self, mut base: Expr) -> Result<Expr, Stop> {

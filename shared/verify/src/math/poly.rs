@@ -7,7 +7,7 @@ use super::bounds::{Budget, MAX_TERMS, Rational, Stop, fit, int, product, size, 
 use num_bigint::BigInt;
 use num_rational::Ratio;
 use num_traits::{One, Signed, ToPrimitive, Zero};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 /// An exponent.
 pub(super) type Exponent = Ratio<i64>;
@@ -32,23 +32,20 @@ pub(super) enum Generator {
 /// A product of generators, each once, sorted.
 pub(super) type Monomial = Vec<(Generator, Exponent)>;
 
-/// A sum of monomials with coefficients other than zero.
+/// A sum of monomials with coefficients other than zero, sorted by monomial: most sums have one term or two, for which a
+/// sorted list costs less than a tree.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Poly {
-    pub terms: BTreeMap<Monomial, Rational>,
+    pub terms: Vec<(Monomial, Rational)>,
 }
 
 impl Poly {
     pub(super) fn constant(r: Rational) -> Poly {
-        let mut terms = BTreeMap::new();
-        if !r.is_zero() {
-            terms.insert(Vec::new(), r);
-        }
-        Poly { terms }
+        Poly { terms: if r.is_zero() { Vec::new() } else { vec![(Vec::new(), r)] } }
     }
 
     pub(super) fn generator(g: Generator, exponent: Exponent) -> Poly {
-        Poly { terms: BTreeMap::from([(vec![(g, exponent)], int(1))]) }
+        Poly { terms: vec![(vec![(g, exponent)], int(1))] }
     }
 
     pub(super) fn is_zero(&self) -> bool {
@@ -57,16 +54,27 @@ impl Poly {
 
     /// The value, where no generator is in it.
     pub(super) fn as_rational(&self) -> Option<Rational> {
-        match self.terms.len() {
-            0 => Some(int(0)),
-            1 => self.terms.get(&Vec::new()).cloned(),
+        if self.is_zero() { Some(int(0)) } else { self.as_constant().cloned() }
+    }
+
+    /// The value, where it is a rational number other than zero.
+    fn as_constant(&self) -> Option<&Rational> {
+        match self.terms.as_slice() {
+            [(monomial, c)] if monomial.is_empty() => Some(c),
             _ => None,
         }
     }
 
+    fn is_one(&self) -> bool {
+        self.as_constant().is_some_and(One::is_one)
+    }
+
     /// The only term, where there is one.
     pub(super) fn single(&self) -> Option<(&Monomial, &Rational)> {
-        if self.terms.len() == 1 { self.terms.iter().next() } else { None }
+        match self.terms.as_slice() {
+            [(monomial, c)] => Some((monomial, c)),
+            _ => None,
+        }
     }
 
     pub(super) fn add(mut self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
@@ -81,7 +89,7 @@ impl Poly {
         if by.is_zero() {
             return Ok(Poly::default());
         }
-        for c in self.terms.values_mut() {
+        for (_, c) in &mut self.terms {
             budget.spend_on(c, by)?;
             *c = fit(product(c, by))?;
         }
@@ -122,21 +130,22 @@ impl Poly {
         if c.is_zero() {
             return Ok(());
         }
-        match self.terms.get_mut(&monomial) {
-            Some(there) => {
+        match self.terms.binary_search_by(|(known, _)| known.cmp(&monomial)) {
+            Ok(at) => {
+                let there = &mut self.terms[at].1;
                 budget.spend_on(there, &c)?;
                 *there = sum(there, &c);
                 if there.is_zero() {
-                    self.terms.remove(&monomial);
+                    self.terms.remove(at);
                 } else if size(there) > super::bounds::MAX_BITS {
                     return Err(Stop::Bound("a number is too long"));
                 }
             }
-            None => {
+            Err(at) => {
                 if self.terms.len() >= MAX_TERMS {
                     return Err(Stop::Bound("too many terms"));
                 }
-                self.terms.insert(monomial, fit(c)?);
+                self.terms.insert(at, (monomial, fit(c)?));
             }
         }
         Ok(())
@@ -145,7 +154,7 @@ impl Poly {
     /// Whether distinct monomials are known to be linearly independent over the rationals, so that a sum with a term
     /// is not zero: variables, primes under roots and i are; π or e alone beside them is; anything else may not be.
     pub(super) fn is_independent(&self) -> bool {
-        let generators = || self.terms.keys().flatten().map(|(g, _)| g);
+        let generators = || self.terms.iter().flat_map(|(monomial, _)| monomial).map(|(g, _)| g);
         let has = |wanted: Generator| generators().any(|g| *g == wanted);
         generators().all(|g| !matches!(g, Generator::Opaque(_) | Generator::Surd { exact: false, .. }))
             && !(has(Generator::Pi) && has(Generator::Euler))
@@ -154,16 +163,28 @@ impl Poly {
 
 /// The product of two monomials and the rational factor that comes out of roots and i².
 fn multiply(a: &Monomial, b: &Monomial) -> Result<(Monomial, Rational), Stop> {
-    let mut merged: BTreeMap<Generator, Exponent> = a.iter().cloned().collect();
-    for (g, e) in b {
-        let sum = merged.entry(g.clone()).or_insert_with(Exponent::zero);
-        *sum = checked_sum(*sum, *e)?;
+    if a.is_empty() || b.is_empty() {
+        return Ok((if a.is_empty() { b.clone() } else { a.clone() }, int(1)));
     }
+    let mut merged = Vec::with_capacity(a.len() + b.len());
+    let (mut a, mut b) = (a.as_slice(), b.as_slice());
+    while let (Some((g, e)), Some((h, f))) = (a.first(), b.first()) {
+        let order = g.cmp(h);
+        merged.push(match order {
+            Ordering::Less => (g.clone(), *e),
+            Ordering::Greater => (h.clone(), *f),
+            Ordering::Equal => (g.clone(), checked_sum(*e, *f)?),
+        });
+        a = &a[usize::from(order.is_le())..];
+        b = &b[usize::from(order.is_ge())..];
+    }
+    merged.extend_from_slice(a);
+    merged.extend_from_slice(b);
     normalize(merged)
 }
 
-/// Exponents into their ranges: roots between 0 and 1, i either 0 or 1, none zero.
-pub(super) fn normalize(exponents: BTreeMap<Generator, Exponent>) -> Result<(Monomial, Rational), Stop> {
+/// Exponents into their ranges: roots between 0 and 1, i either 0 or 1, none zero. Takes each generator once, sorted.
+pub(super) fn normalize(exponents: Monomial) -> Result<(Monomial, Rational), Stop> {
     let mut factor = int(1);
     let mut monomial = Vec::with_capacity(exponents.len());
     for (g, e) in exponents {
@@ -238,16 +259,29 @@ impl Fraction {
 
     /// The value, where it is a rational number.
     pub(super) fn as_rational(&self) -> Option<Rational> {
-        let (above, below) = (self.above.as_rational()?, self.below.as_rational()?);
+        let above = self.above.as_rational()?;
+        if self.below.is_one() {
+            return Some(above);
+        }
+        let below = self.below.as_rational()?;
         (!below.is_zero()).then(|| above / below)
+    }
+
+    /// The value, where it is a rational number other than zero over 1, as most parts of most answers are.
+    fn as_constant(&self) -> Option<&Rational> {
+        self.above.as_constant().filter(|_| self.below.is_one())
     }
 
     /// The sum it is, where the denominator is 1.
     pub(super) fn as_poly(&self) -> Option<&Poly> {
-        self.below.as_rational().filter(One::is_one).map(|_| &self.above)
+        self.below.is_one().then_some(&self.above)
     }
 
     pub(super) fn add(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+        if let (Some(a), Some(b)) = (self.as_constant(), other.as_constant()) {
+            budget.spend_on(a, b)?;
+            return Ok(Fraction::constant(fit(sum(a, b))?));
+        }
         if self.below == other.below {
             return Fraction::reduced(
                 self.above.clone().add(&other.above, budget)?,
@@ -261,6 +295,13 @@ impl Fraction {
     }
 
     pub(super) fn mul(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+        if let (Some(a), Some(b)) = (self.as_constant(), other.as_constant()) {
+            budget.spend_on(a, b)?;
+            return Ok(Fraction::constant(fit(product(a, b))?));
+        }
+        if self.below.is_one() && other.below.is_one() {
+            return Ok(Fraction::from_poly(self.above.mul(&other.above, budget)?));
+        }
         Fraction::reduced(
             self.above.mul(&other.above, budget)?,
             self.below.mul(&other.below, budget)?,
@@ -272,6 +313,9 @@ impl Fraction {
         if self.above.is_zero() {
             return Err(Stop::Undefined);
         }
+        if let Some(c) = self.as_constant() {
+            return Ok(Fraction::constant(c.recip()));
+        }
         Fraction::reduced(self.below.clone(), self.above.clone(), budget)
     }
 
@@ -279,9 +323,10 @@ impl Fraction {
         let base = if n < 0 { self.inverse(budget)? } else { self.clone() };
         let n = u32::try_from(n.unsigned_abs()).map_err(|_| Stop::Bound("an exponent is too large"))?;
         // A rational to the n has n times as many bits; say so before it is computed.
-        let longest = base.above.terms.values().chain(base.below.terms.values()).map(size).max().unwrap_or(0);
+        let coefficients = || base.above.terms.iter().chain(&base.below.terms).map(|(_, c)| c);
+        let longest = coefficients().map(size).max().unwrap_or(0);
         let trivial = |r: &Rational| r.numer().abs().is_one() && r.denom().is_one();
-        let units = base.above.terms.values().chain(base.below.terms.values()).all(trivial);
+        let units = coefficients().all(trivial);
         if !units && longest.saturating_sub(1).saturating_mul(u64::from(n)) > 2 * super::bounds::MAX_BITS {
             return Err(Stop::Bound("a power is too large"));
         }
@@ -298,7 +343,7 @@ impl Fraction {
                 return Ok(Fraction { above, below });
             }
             let (monomial, factor) = normalize(monomial.iter().map(|(g, e)| (g.clone(), -e)).collect())?;
-            let inverse = Poly { terms: BTreeMap::from([(monomial, factor / c)]) };
+            let inverse = Poly { terms: vec![(monomial, factor / c)] };
             return Ok(Fraction::from_poly(above.mul(&inverse, budget)?));
         }
         if above.is_zero() {
@@ -306,7 +351,7 @@ impl Fraction {
         }
         // The same sum above and below, up to a factor: x-free quotients such as (2 + 2√2)/(1 + √2).
         if above.terms.len() == below.terms.len()
-            && let (Some((m, a)), Some((n, b))) = (above.terms.iter().next(), below.terms.iter().next())
+            && let (Some((m, a)), Some((n, b))) = (above.terms.first(), below.terms.first())
             && m == n
         {
             let ratio = a / b;

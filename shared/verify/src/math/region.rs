@@ -331,7 +331,7 @@ impl Comparison<'_> {
 
 /// The rational factor between two sums, where there is one.
 fn ratio(x: &Poly, y: &Poly) -> Option<Rational> {
-    let ((m, a), (n, b)) = (x.terms.iter().next()?, y.terms.iter().next()?);
+    let ((m, a), (n, b)) = (x.terms.first()?, y.terms.first()?);
     if m != n || x.terms.len() != y.terms.len() {
         return None;
     }

@@ -21,6 +21,9 @@ pub(super) struct Factors {
 
 /// Factors |n| by trial division; what is left is kept whole, as the root it is a perfect power of.
 pub(super) fn factors(n: &BigInt, budget: &mut Budget) -> Result<Factors, Stop> {
+    if let Some(n) = n.abs().to_u32().filter(|n| *n < TRIAL * TRIAL) {
+        return small_factors(n, budget);
+    }
     let mut left = n.abs();
     let mut powers = BTreeMap::new();
     let mut p = 2u32;
@@ -60,6 +63,27 @@ pub(super) fn factors(n: &BigInt, budget: &mut Budget) -> Result<Factors, Stop> 
     Ok(Factors { powers, unfactored })
 }
 
+/// Factors a number below the square of the trial bound, of which nothing is left unfactored.
+fn small_factors(mut left: u32, budget: &mut Budget) -> Result<Factors, Stop> {
+    let mut powers = BTreeMap::new();
+    let mut p = 2u32;
+    while left > 1 {
+        budget.spend(1)?;
+        // What no prime up to its root divides is prime itself.
+        let prime = if p * p > left { left } else { p };
+        let mut power = 0;
+        while left.is_multiple_of(prime) {
+            left /= prime;
+            power += 1;
+        }
+        if power > 0 {
+            powers.insert(BigInt::from(prime), power);
+        }
+        p += if p == 2 { 1 } else { 2 };
+    }
+    Ok(Factors { powers, unfactored: None })
+}
+
 /// `r ^ e` for a positive rational `r`: a rational times roots of primes.
 pub(super) fn power_of_rational(r: &Rational, e: Exponent, budget: &mut Budget) -> Result<Poly, Stop> {
     let mut exponents: BTreeMap<Generator, Exponent> = BTreeMap::new();
@@ -72,8 +96,8 @@ pub(super) fn power_of_rational(r: &Rational, e: Exponent, budget: &mut Budget) 
             *sum = super::poly::checked_sum(*sum, by)?;
         }
     }
-    let (monomial, factor) = normalize(exponents)?;
-    Ok(Poly { terms: BTreeMap::from([(monomial, factor)]) })
+    let (monomial, factor) = normalize(exponents.into_iter().collect())?;
+    Ok(Poly { terms: vec![(monomial, factor)] })
 }
 
 /// The exact value at a multiple of π/12; absent at any other argument.

@@ -288,6 +288,16 @@ fn polynomials_up_to_identity() {
     differ("x+z=1", "1");
     equal("\\alpha + 1", "1 + α");
     equal("\\frac{1}{2}x", "x/2");
+    // An exponent is the last letter's.
+    equal("2ab^2", "2a\\cdot b^2");
+    equal("\\frac{7}{5}ab^{-2}", "\\frac{7a}{5b^2}");
+    equal("xyz!", "x y \\cdot z!");
+    differ("ab^2", "(ab)^2");
+    // A whole number in an exponent is a factor.
+    equal("2^{n+1}-2^n", "2^n");
+    equal("3\\cdot 3^{n-1}", "3^n");
+    differ("2^{n+1}", "2^n+1");
+    differ("4^{n+1}-4^n", "4^n");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::unit;
 /// The smallest part that means something.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
-    /// A numeral; `digits` holds its characters where it is plain (may carry a base, may begin a mixed number).
+    /// A numeral; `digits` holds its characters where it is plain and an underscore follows, since it may carry a base.
     Number {
         value: Rational,
         digits: Option<String>,
@@ -117,7 +117,9 @@ impl Lexer<'_> {
             let separators = Separators { decimal_comma, in_list: self.depth > 0 };
             let single = self.single.contains(&self.at);
             if let Some(n) = numeral::read(&self.chars[self.at..], separators, single)? {
-                let digits = n.plain.then(|| self.chars[self.at..self.at + n.len].iter().collect());
+                let after = self.chars[self.at + n.len..].iter().find(|c| !c.is_whitespace());
+                let digits = (n.plain && after == Some(&'_'))
+                    .then(|| self.chars[self.at..self.at + n.len].iter().collect());
                 self.at += n.len;
                 self.push(Token::Number { value: n.value, digits });
                 return Ok(());
