@@ -131,7 +131,7 @@ fn raw_system_calls_are_refused_too() {
         return;
     }
     let code = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n\
-        for number, *a in [(56, 0x10000011), (56, 0x11), (435, 0, 0), (58,), (57,), (272, 0x10000000), (308, 0, 0), (165, 0, 0, 0, 0, 0),\n\
+        for number, *a in [(56, 0x10000011), (56, 0x10010900, 0), (56, 0x11), (435, 0, 0), (58,), (57,), (272, 0x10000000), (308, 0, 0), (165, 0, 0, 0, 0, 0),\n\
             (155, 0, 0), (101, 0, 0, 0, 0), (310, 1, 0, 0, 0, 0, 0), (321, 0, 0, 0), (425, 1, 0), (323, 0), (250, 0, 0),\n\
             (298, 0, 0, -1, -1, 0), (319, 0, 0), (304, 0, 0, 0), (41, 2, 1, 0), (41, 1, 1, 0), (41, 16, 3, 0), (62, -1, 9), (62, 0, 9),\n\
             (105, 0), (161, 0), (169, 0, 0, 0, 0), (175, 0, 0, 0), (434, 1, 0), (303, 0, 0, 0, 0, 0), (0x40000000 + 57,),\n\
@@ -256,6 +256,8 @@ fn memory_time_and_output_are_bounded() {
         let begun = Instant::now();
         assert_eq!(&python(&sandbox, threads, &limits()).stdout[..], b"no more\n");
         assert!(begun.elapsed() < Duration::from_secs(10));
+        let files = "import os\ntry:\n  for n in range(1000): os.dup(0)\nexcept OSError: print(n < 64)";
+        assert_eq!(&python(&sandbox, files, &limits()).stdout[..], b"True\n");
         let crash = "import ctypes; ctypes.string_at(0)";
         assert_eq!(python(&sandbox, crash, &limits()).end, End::Signal(libc::SIGSEGV));
     }
@@ -294,11 +296,15 @@ fn one_examines_another_and_outlives_it_never() {
     }
 }
 
-/// How many processes of this system have `marker` among their arguments.
-fn processes(marker: &str) -> usize {
+/// The processes of this system that have `marker` among their arguments, by what the system tells of each.
+fn processes(marker: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("there is /proc");
-    let arguments = all.flatten().filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    arguments.filter(|bytes| String::from_utf8_lossy(bytes).contains(marker)).count()
+    let of = |process: std::fs::DirEntry| {
+        let arguments = std::fs::read(process.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&arguments).contains(marker).then_some(())?;
+        std::fs::read_to_string(process.path().join("status")).ok()
+    };
+    all.flatten().filter_map(of).collect()
 }
 
 /// Waits until `true`, for a minute at most.
@@ -333,11 +339,21 @@ fn a_program_does_not_outlive_who_started_it() {
                 .stdout(std::process::Stdio::null())
                 .spawn()
                 .expect("it starts");
-        let began = comes_true(|| processes(&marker) == 1);
+        let mut told = Vec::new();
+        let began = comes_true(|| {
+            told = processes(&marker);
+            told.len() == 1
+        });
         starter.kill().expect("it can be killed");
         starter.wait().expect("it ends");
         assert!(began, "{}: the program has not begun", sandbox.kind());
-        assert!(comes_true(|| processes(&marker) == 0), "{}: the program lives on", sandbox.kind());
+        // It has no rights beyond its user's, can get none, and is filtered.
+        for line in
+            ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
+            assert!(told[0].contains(line), "{}: {line} in {}", sandbox.kind(), told[0]);
+        }
+        assert!(comes_true(|| processes(&marker).is_empty()), "{}: the program lives on", sandbox.kind());
     }
 }
 
