@@ -10,7 +10,7 @@ use crate::wire::Wire;
 /// Where a key is looked for unless `--api-key-env` says otherwise.
 const KEY: &str = "OPENAI_API_KEY";
 
-/// The flags of every tool that asks a server.
+/// The flags of every tool that asks a server. Flattened last: clap puts whatever comes after them under their heading.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct Flags {

@@ -49,8 +49,6 @@ pub struct Args {
     on: Option<reading::Part>,
     #[command(flatten)]
     ask: judge::Flags,
-    #[command(flatten)]
-    server: r1_endpoint::Flags,
     /// How prompts become text: auto, r1-zero, chat, raw or a file [default: what the reward model was trained with, else auto]
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
@@ -68,6 +66,8 @@ pub struct Args {
     metrics: r1_cli::MetricsFile,
     #[command(flatten)]
     talk: r1_cli::Talk,
+    #[command(flatten)]
+    server: r1_endpoint::Flags,
 }
 
 fn main() -> ExitCode {

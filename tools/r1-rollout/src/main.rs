@@ -39,8 +39,6 @@ pub struct Args {
     /// Adapter directory (LoRA, in PEFT's format) to lay over the policy
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
-    #[command(flatten)]
-    server: r1_endpoint::Flags,
     /// Instead of sampling: add the log-probabilities of the rows' completions under this policy, as section KEY
     #[arg(long, value_name = "KEY", conflicts_with_all = settings::FLAGS.iter().chain(&r1_endpoint::FLAGS))]
     score: Option<String>,
@@ -64,6 +62,8 @@ pub struct Args {
     metrics: r1_cli::MetricsFile,
     #[command(flatten)]
     talk: r1_cli::Talk,
+    #[command(flatten)]
+    server: r1_endpoint::Flags,
 }
 
 fn main() -> std::process::ExitCode {
