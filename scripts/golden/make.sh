@@ -33,3 +33,4 @@ fi
 # The tokenizer's goldens start from what r1-init learns: build it first.
 (cd "$here/../.." && cargo build --release --locked -p r1-init)
 "$venv/bin/python" "$here/tokenizer.py"
+"$venv/bin/python" "$here/conversations.py"
