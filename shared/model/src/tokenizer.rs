@@ -16,6 +16,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::Sequence;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{
     DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
@@ -77,6 +79,7 @@ impl Tokenizer {
     /// A tokenizer from the bytes of a `tokenizer.json` and a parsed `tokenizer_config.json` (or null).
     pub fn from_parts(tokenizer_json: &[u8], config: &Value) -> Result<Tokenizer> {
         let mut inner = read(tokenizer_json)?;
+        as_llama(&mut inner, config)?;
         inner.with_truncation(None).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
         inner.with_padding(None);
         let largest_id = largest_id(&inner).ok_or_else(|| anyhow!("tokenizer.json: no token"))?;
@@ -211,6 +214,31 @@ fn read(json: &[u8]) -> Result<tokenizers::Tokenizer> {
         Ok(bpe) => Ok(bpe.into()),
         Err(_) => tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow!("tokenizer.json: {e}")),
     }
+}
+
+/// What transformers 5 does with a SentencePiece-style tokenizer of class `LlamaTokenizer`: spaces become `▁` by a pre-tokenizer, not by
+/// tokenizer.json's normalizer, which puts a `▁` in front of a text that begins with a blank too (`▁▁the` where this has `▁the`).
+fn as_llama(inner: &mut tokenizers::Tokenizer, config: &Value) -> Result<()> {
+    let class = config["tokenizer_class"].as_str().unwrap_or_default();
+    if class.trim_end_matches("Fast") != "LlamaTokenizer" {
+        return Ok(());
+    }
+    let NormalizerWrapper::Sequence(steps) =
+        inner.get_normalizer().cloned().unwrap_or(Sequence::new(vec![]).into())
+    else {
+        return Ok(());
+    };
+    let [NormalizerWrapper::Prepend(_), NormalizerWrapper::Replace(_)] = steps.as_ref() else {
+        return Ok(());
+    };
+    let scheme = match (config["add_prefix_space"].as_bool(), config["legacy"].as_bool()) {
+        (Some(false), _) => PrependScheme::Never,
+        (_, Some(true)) => PrependScheme::Always,
+        _ => PrependScheme::First,
+    };
+    inner.with_normalizer(None::<NormalizerWrapper>).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
+    inner.with_pre_tokenizer(Some(Metaspace::new('▁', scheme, false)));
+    Ok(())
 }
 
 /// The largest id of a token, looked for where ids usually are: without gaps from 0. A copy of the vocabulary would know it too.
