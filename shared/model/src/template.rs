@@ -56,6 +56,9 @@ const FEW_SHOT: &str = include_str!("template/few_shot.jinja");
 /// The question with the request to reason step by step and to check (the second way).
 const REFLECTION: &str = include_str!("template/reflection.jinja");
 
+/// Token ids of a conversation, and the ranges of them that are the assistant's.
+pub type Marked = (Vec<u32>, Vec<Range<usize>>);
+
 /// How a prompt becomes the text that a policy continues.
 #[derive(Clone, Debug)]
 pub enum Template {
@@ -121,11 +124,7 @@ impl Template {
     ///
     /// # Errors
     /// What the template refuses; a template that marks nothing.
-    pub fn assistant_tokens(
-        &self,
-        messages: &[Message],
-        tokenizer: &Tokenizer,
-    ) -> Result<Option<(Vec<u32>, Vec<Range<usize>>)>> {
+    pub fn assistant_tokens(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Option<Marked>> {
         let Template::Chat(jinja) = self else { return Ok(None) };
         let Some((text, spans)) = jinja.marked(messages, tokenizer)? else { return Ok(None) };
         let (ids, places) = tokenizer.encode_with_places(&text)?;
