@@ -30,6 +30,9 @@ if [ -n "${OPEN_R1_REWARDS:-}" ]; then
 fi
 "$venv/bin/python" "$here/evaluation.py"
 "$venv/bin/python" "$here/gguf_types.py"
+"$venv/bin/python" "$here/fp8.py"
+"$venv/bin/python" "$here/parquet_rows.py"
 # The tokenizer's goldens start from what r1-init learns: build it first.
 (cd "$here/../.." && cargo build --release --locked -p r1-init)
 "$venv/bin/python" "$here/tokenizer.py"
+"$venv/bin/python" "$here/conversations.py"

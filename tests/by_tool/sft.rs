@@ -330,6 +330,43 @@ fn every_turn_of_the_assistant_is_learned_where_asked() {
     assert!(weights("all") == weights("apart") && weights("all") != weights("last"));
 }
 
+/// Where the chat template says what the assistant's words are, all turns are learned in one piece, tools and all.
+#[test]
+fn generation_blocks_say_what_is_learned() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "qwen-tiny");
+    let template = "{% for t in tools or [] %}{{ t.name }}{% endfor %}{% for m in messages %}{% if m.role == 'assistant' %}\
+        {% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}<|user|>{{ m.content }}{% endif %}{% endfor %}";
+    fs::write(policy.join("chat_template.jinja"), template).unwrap();
+    let policy = policy.to_str().unwrap();
+    let train = |out: &str, row: &str, flags: &[&str]| {
+        let path = dir.path().join(out);
+        let mut all = vec![policy, "-", "-o", path.to_str().unwrap(), "--max-steps", "3", "--lr", "1e-3"];
+        all.extend(["--template", "chat"]);
+        all.extend(flags);
+        run("r1-sft", &all, row).success();
+        fs::read(path.join("model.safetensors")).unwrap()
+    };
+    let turns = serde_json::json!([{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "and 2 + 3?"}, {"role": "assistant", "content": "5"}]);
+    let plain = serde_json::json!({"messages": turns}).to_string();
+    let listed = serde_json::json!({"messages": turns, "tools": [{"name": "add"}]}).to_string();
+    let said = serde_json::json!({"messages": turns, "tools": "[{\"name\": \"add\"}]"}).to_string();
+    let all = train("all", &plain, &["--turns", "all"]);
+    // The template writes the same turn by turn, so the lessons are those of the turns.
+    let apart = [&turns.as_array().unwrap()[..2], &turns.as_array().unwrap()[..]]
+        .map(|part| serde_json::json!({"messages": part}).to_string() + "\n");
+    assert!(all == train("apart", &apart.concat(), &[]) && all != train("last", &plain, &[]));
+    let with_tools = train("tools", &listed, &["--turns", "all"]);
+    assert!(with_tools != all && with_tools == train("said", &said, &["--turns", "all"]));
+    let bad = run(
+        "r1-sft",
+        &[policy, "-", "-o", dir.path().join("bad").to_str().unwrap()],
+        &serde_json::json!({"messages": turns, "tools": 7}).to_string(),
+    );
+    bad.refused(2, &["`tools` is no list"]);
+}
+
 #[test]
 fn a_plan_is_near_what_is_used_and_gradients_are_slopes() {
     let dir = scratch();

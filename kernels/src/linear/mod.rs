@@ -27,9 +27,11 @@
 mod amx;
 mod cpu;
 mod gradient;
+mod halves;
 mod lanes;
 mod panels;
 mod reference;
+mod room;
 mod rounding;
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,10 @@ pub(crate) use amx::emulation::ready as emulated_amx;
 
 use crate::threads::{SharedMut, parallel};
 use crate::{Isa, Precision};
+pub use halves::{Half, Seen};
 use panels::Panels;
 pub(crate) use reference::to_bf16;
+pub use room::Room;
 
 /// A weight matrix `W[N, K]`, packed for the products that use it. The plain matrix is not kept.
 pub struct Weight {
@@ -78,6 +82,11 @@ impl Weight {
         Weight { n, k, precision, by_output, by_input }
     }
 
+    /// One block of memory for the [`Weight::pack_from`] and [`Weight::pack_halves`] of weights of these shapes `(n, k)`.
+    pub fn room(shapes: impl IntoIterator<Item = (usize, usize, Precision)>) -> Room {
+        Room::of(shapes.into_iter().map(|(n, k, precision)| panels::words(n, k, precision)).sum())
+    }
+
     /// As [`Weight::pack`] of a weight that is not trained, for values that come from elsewhere: `read(i, out)` fills
     /// `out` with the values from flat index `i` on. It is called from several threads, for a few rows at a time, so the
     /// plain matrix is never in memory.
@@ -85,6 +94,7 @@ impl Weight {
     /// # Panics
     /// When the shape is empty, or when [`crate::supports`] refuses `precision`.
     pub fn pack_from(
+        room: &Room,
         n: usize,
         k: usize,
         precision: Precision,
@@ -94,9 +104,39 @@ impl Weight {
         if let Err(message) = crate::supports(precision) {
             panic!("linear: {message}");
         }
-        let mut by_output = Panels::empty(n, k, precision);
+        let mut by_output = Panels::within(room, n, k, precision);
         by_output.fill_transposed_from(read, precision);
         Weight { n, k, precision, by_output, by_input: None }
+    }
+
+    /// As [`Weight::pack_from`] in bf16, for rows that are bf16 already, wherever they lie: `row(j)` is row `j`, of `k`
+    /// values. Says what the values are like besides.
+    ///
+    /// # Panics
+    /// When the shape is empty, a row is too short, or [`crate::supports`] refuses bf16.
+    pub fn pack_halves<'w>(
+        room: &Room,
+        n: usize,
+        k: usize,
+        row: impl Fn(usize) -> &'w [Half] + Sync,
+    ) -> (Weight, Seen) {
+        let precision = Precision::Bf16;
+        assert!(n > 0 && k > 0, "linear: empty weight [{n}, {k}]");
+        if let Err(message) = crate::supports(precision) {
+            panic!("linear: {message}");
+        }
+        let mut by_output = Panels::within(room, n, k, precision);
+        let seen = by_output.fill_transposed_halves(row);
+        (Weight { n, k, precision, by_output, by_input: None }, seen)
+    }
+
+    /// Row `j` as it is computed with: [K], values that were rounded to bf16 as such.
+    ///
+    /// # Panics
+    /// When there is no such row, or `out` is not `k` long.
+    pub fn row(&self, j: usize, out: &mut [f32]) {
+        assert!(j < self.n && out.len() == self.k, "linear: row {j} of [{}, {}]", self.n, self.k);
+        self.by_output.column(j, self.precision, out);
     }
 
     /// Packs other values of the same shape into the memory that is there: after an optimizer step.

@@ -4,17 +4,14 @@
 //! one value of the summed index in f32 and two in bf16. Columns and values past the end are zeros; a bf16 panel has
 //! room for a multiple of 16 steps, so that 16 steps by 16 columns are the right operand of an AMX tile product.
 
+use std::sync::Mutex;
+
+use super::halves::{self, Half, Seen};
+use super::room::{Part, Room};
 use super::rounding::{along, pack_rows};
 use crate::Precision;
 use crate::threads::{SharedMut, parallel};
 
-/// One cache line of 32-bit words.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Line([u32; LINE]);
-
-/// Words of a [`Line`].
-const LINE: usize = 16;
 /// Columns of a panel.
 pub const PANEL: usize = 32;
 
@@ -34,9 +31,14 @@ pub fn frame(steps: usize, precision: Precision) -> usize {
     }
 }
 
+/// Words that a matrix takes.
+pub fn words(columns: usize, depth: usize, precision: Precision) -> usize {
+    columns.div_ceil(PANEL) * frame(steps(depth, precision), precision) * PANEL
+}
+
 /// A packed matrix of `columns` columns, summed over `depth`.
 pub struct Panels {
-    lines: Vec<Line>,
+    words: Part,
     pub columns: usize,
     pub depth: usize,
     pub steps: usize,
@@ -47,25 +49,27 @@ pub struct Panels {
 impl Panels {
     /// Zeros of the given shape.
     pub fn empty(columns: usize, depth: usize, precision: Precision) -> Panels {
+        Panels::within(&Room::of(words(columns, depth, precision)), columns, depth, precision)
+    }
+
+    /// Zeros of the given shape that lie in a room.
+    pub fn within(room: &Room, columns: usize, depth: usize, precision: Precision) -> Panels {
+        let words = room.take(words(columns, depth, precision));
         let steps = steps(depth, precision);
-        let frame = frame(steps, precision);
-        let lines = vec![Line([0; LINE]); columns.div_ceil(PANEL) * frame * (PANEL / LINE)];
-        Panels { lines, columns, depth, steps, frame }
+        Panels { words, columns, depth, steps, frame: frame(steps, precision) }
     }
 
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        size_of_val(self.words())
     }
 
     /// All panels, one after the other.
     pub fn words(&self) -> &[u32] {
-        // SAFETY: a Line is 16 words without padding, and the lines of a slice are adjacent.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LINE) }
+        &self.words
     }
 
     fn words_mut(&mut self) -> &mut [u32] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * LINE) }
+        &mut self.words
     }
 
     /// Packs `w[depth, columns]`.
@@ -116,6 +120,42 @@ impl Panels {
                 transpose(rows, depth, precision, out);
             });
         });
+    }
+
+    /// As [`Panels::fill_transposed`] in bf16, from rows that are bf16 already.
+    pub fn fill_transposed_halves<'w>(&mut self, row: impl Fn(usize) -> &'w [Half] + Sync) -> Seen {
+        let (columns, depth, frame) = (self.columns, self.depth, self.frame);
+        let seen = Mutex::new(Seen::default());
+        let parts = SharedMut::new(self.words_mut());
+        parallel(columns.div_ceil(PANEL), |panel| {
+            // SAFETY: one panel a task.
+            let out = unsafe { parts.slice(panel * frame * PANEL..(panel + 1) * frame * PANEL) };
+            let from = panel * PANEL;
+            let count = PANEL.min(columns - from);
+            let rows: [&[Half]; PANEL] =
+                std::array::from_fn(|i| if i < count { &row(from + i)[..depth] } else { &[] });
+            let here = halves::transpose(&rows[..count], out);
+            if here != Seen::default() {
+                let mut all = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                *all = all.or(here);
+            }
+        });
+        seen.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The values of column `column`: [depth], bf16 ones widened.
+    pub fn column(&self, column: usize, precision: Precision, out: &mut [f32]) {
+        let panel = &self.words[column / PANEL * self.frame * PANEL + column % PANEL..];
+        let words = panel.iter().step_by(PANEL);
+        match precision {
+            Precision::F32 => out.iter_mut().zip(words).for_each(|(x, word)| *x = f32::from_bits(*word)),
+            Precision::Bf16 => {
+                for (pair, word) in out.chunks_mut(2).zip(words) {
+                    let both = [word << 16, word & 0xffff_0000].map(f32::from_bits);
+                    pair.iter_mut().zip(both).for_each(|(x, value)| *x = value);
+                }
+            }
+        }
     }
 }
 

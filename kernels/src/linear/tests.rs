@@ -2,6 +2,8 @@ use super::reference::{self, Order, dot_pair, from_bf16, to_bf16};
 use super::*;
 use crate::isa::detect;
 
+mod packing;
+
 /// Values in (-1, 1), some of them exact zeros.
 fn noise(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -244,23 +246,6 @@ fn the_bias_gradient_is_the_column_sum_in_order() {
         backward_bias(&dy, &mut db);
         reference::backward_bias(&dy, &mut expected);
         assert_eq!(bits(&db), bits(&expected));
-    }
-}
-
-#[test]
-fn packing_from_elsewhere_gives_the_same_weight() {
-    for (n, k) in [(1, 1), (31, 7), (33, 40), (100, 65)] {
-        let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.37).sin()).collect();
-        for precision in [Precision::F32, Precision::Bf16] {
-            if crate::supports(precision).is_err() {
-                continue;
-            }
-            let whole = Weight::pack(&w, n, k, precision, false);
-            let read = |from: usize, out: &mut [f32]| out.copy_from_slice(&w[from..from + out.len()]);
-            let parts = Weight::pack_from(n, k, precision, read);
-            assert_eq!(whole.by_output.words(), parts.by_output.words(), "[{n}, {k}] {precision:?}");
-            assert!(parts.by_input.is_none());
-        }
     }
 }
 

@@ -33,8 +33,9 @@ impl Input {
         self.path().map_or_else(|| "stdin".to_string(), |file| file.display().to_string())
     }
 
-    /// Opens it; gzip and zstd, told by their first bytes, are unpacked on the way. Errors (exit 2): no such file, a
-    /// directory, a file of another kind (Parquet), or a terminal as standard input, which prints the usage.
+    /// Opens it; gzip and zstd, told by their first bytes, are unpacked on the way, and the rows of a Parquet file become lines
+    /// (with the cargo feature `parquet`). Errors (exit 2): no such file, a directory, Parquet from a pipe, or a terminal as
+    /// standard input, which prints the usage.
     pub fn open(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
         let Some(path) = self.path() else {
             if io::stdin().is_terminal() {
@@ -66,8 +67,7 @@ impl Input {
             )));
         }
         if start.starts_with(b"PAR1") {
-            let remedy = "write it as JSON lines first (datasets: load_dataset(…).to_json(…))";
-            return Err(bad_input(self.name(), "is a Parquet file, which is not read", remedy));
+            return self.rows_of_parquet();
         }
         Ok(Box::new(input))
     }
@@ -75,6 +75,27 @@ impl Input {
     /// The stream broke off (exit 2).
     pub fn unread(&self, error: io::Error) -> anyhow::Error {
         bad_input(self.name(), format!("cannot be read: {error}"), "see that the file is whole")
+    }
+
+    #[cfg(feature = "parquet")]
+    fn rows_of_parquet(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
+        let Some(path) = self.path() else {
+            let remedy = "give the file by its name";
+            return Err(bad_input(
+                self.name(),
+                "Parquet is read from its end, which a pipe has not yet",
+                remedy,
+            ));
+        };
+        let lines = crate::parquet::Lines::open(path);
+        let lines = lines.map_err(|fact| bad_input(self.name(), fact, "see that the file is whole"))?;
+        Ok(Box::new(BufReader::with_capacity(1 << 16, lines)))
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn rows_of_parquet(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
+        let remedy = "build with `--features r1-cli/parquet`, or write it as JSON lines (datasets: load_dataset(…).to_json(…))";
+        Err(bad_input(self.name(), "is a Parquet file, which this build does not read", remedy))
     }
 
     /// Bad input (exit 2) in this file: puts its name before an error that begins with `line:column: ` (as the errors of
@@ -169,7 +190,10 @@ mod tests {
             assert!(read(&[&packed[..], b"garbage"].concat()).is_err());
         }
         assert_eq!(read(b"").unwrap(), b"");
-        let error = read(b"PAR1....").unwrap_err().to_string();
-        assert!(error.contains("is a Parquet file"), "{error}");
+        #[cfg(not(feature = "parquet"))]
+        {
+            let error = read(b"PAR1....").unwrap_err().to_string();
+            assert!(error.contains("is a Parquet file") && error.contains("r1-cli/parquet"), "{error}");
+        }
     }
 }

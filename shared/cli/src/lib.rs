@@ -36,6 +36,8 @@ mod input;
 pub mod memory;
 mod metrics;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pipes;
 pub mod signals;
 mod talk;

@@ -9,6 +9,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -331,30 +332,31 @@ pub fn sha256_of_weights(dir: &Path) -> Result<String> {
 pub fn sha256_of_files(files: impl IntoIterator<Item = PathBuf>) -> Result<String> {
     let mut hash = Sha256::new();
     for path in files {
-        let mut reader = File::open(&path).with_context(|| format!("{}", path.display()))?;
-        std::io::copy(&mut reader, &mut Feed(&mut hash)).with_context(|| format!("{}", path.display()))?;
+        hash_file(&path, &mut hash)?;
     }
     Ok(hex(hash))
+}
+
+/// Feeds the bytes of a file to a hash.
+pub(crate) fn hash_file(path: &Path, hash: &mut Sha256) -> Result<()> {
+    let place = || format!("{}", path.display());
+    let mut file = File::open(path).with_context(place)?;
+    // Large enough that calls cost nothing, small enough that the bytes are still in the cache when they are hashed.
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e).with_context(place),
+        }
+    }
 }
 
 /// A finished hash as the records have it.
 pub(crate) fn hex(hash: Sha256) -> String {
     let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-/// Lets `io::copy` write into a hash.
-pub(crate) struct Feed<'a>(pub &'a mut Sha256);
-
-impl std::io::Write for Feed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

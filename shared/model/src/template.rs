@@ -8,11 +8,13 @@
 //!   [`Template::completion_text`] takes one leading space away from what was sampled. Other templates add nothing;
 //! - an example's completion ends in the tokenizer's EOS.
 
+mod generation;
 mod jinja;
 mod lint;
 mod python;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +55,9 @@ const R1_ZERO_AFTER: &str = ". Assistant:";
 const FEW_SHOT: &str = include_str!("template/few_shot.jinja");
 /// The question with the request to reason step by step and to check (the second way).
 const REFLECTION: &str = include_str!("template/reflection.jinja");
+
+/// Token ids of a conversation, and the ranges of them that are the assistant's.
+pub type Marked = (Vec<u32>, Vec<Range<usize>>);
 
 /// How a prompt becomes the text that a policy continues.
 #[derive(Clone, Debug)]
@@ -101,6 +106,35 @@ impl Template {
     /// The words of the R1-Zero form with an empty question: what a tokenizer for it should have seen.
     pub fn r1_zero_words() -> String {
         format!("{R1_ZERO_BEFORE}{R1_ZERO_AFTER}")
+    }
+
+    /// The same template for a policy that may call `tools`: a row's column of that name. Forms that are no chat have no place
+    /// for them.
+    pub fn with_tools(&self, tools: &[serde_json::Value]) -> Template {
+        match self {
+            Template::Chat(jinja) => Template::Chat(Arc::new(jinja.with_tools(tools))),
+            Template::File(jinja) => Template::File(Arc::new(jinja.with_tools(tools))),
+            other => other.clone(),
+        }
+    }
+
+    /// The token ids of a whole conversation, and the ranges of them that are the assistant's by the chat template's
+    /// `{% generation %}` blocks: every token that shares a character with one. `None` where the template has none.
+    /// (transformers leaves out what follows the first token of a span's last character, where that is several tokens.)
+    ///
+    /// # Errors
+    /// What the template refuses; a template that marks nothing.
+    pub fn assistant_tokens(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Option<Marked>> {
+        let Template::Chat(jinja) = self else { return Ok(None) };
+        let Some((text, spans)) = jinja.marked(messages, tokenizer)? else { return Ok(None) };
+        let (ids, places) = tokenizer.encode_with_places(&text)?;
+        let tokens_of = |span: Range<usize>| {
+            let start = places.partition_point(|place| place.end <= span.start);
+            let end = start + places[start..].partition_point(|place| place.start < span.end);
+            start..end
+        };
+        let ranges = spans.into_iter().map(tokens_of).filter(|range| !range.is_empty());
+        Ok(Some((ids, ranges.collect())))
     }
 
     /// The prompt's text as the policy sees it (BOS only where a chat template writes it).

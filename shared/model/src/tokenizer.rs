@@ -10,10 +10,17 @@ mod bpe;
 mod build;
 mod stream;
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::Sequence;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{
+    DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
 
 use crate::config::{Config, read_json};
 pub use build::{Added, Description, PreTokenizer, train};
@@ -71,13 +78,11 @@ impl Tokenizer {
 
     /// A tokenizer from the bytes of a `tokenizer.json` and a parsed `tokenizer_config.json` (or null).
     pub fn from_parts(tokenizer_json: &[u8], config: &Value) -> Result<Tokenizer> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
+        let mut inner = read(tokenizer_json)?;
+        as_llama(&mut inner, config)?;
         inner.with_truncation(None).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
         inner.with_padding(None);
-        let vocabulary = inner.get_vocab(true);
-        let largest_id =
-            vocabulary.values().copied().max().ok_or_else(|| anyhow!("tokenizer.json: no token"))?;
+        let largest_id = largest_id(&inner).ok_or_else(|| anyhow!("tokenizer.json: no token"))?;
         let role = |name: &str| special(&inner, config, name);
         let (bos, eos, pad, unk) =
             (role("bos_token")?, role("eos_token")?, role("pad_token")?, role("unk_token")?);
@@ -104,6 +109,13 @@ impl Tokenizer {
             ids.insert(0, bos.id);
         }
         Ok(ids)
+    }
+
+    /// Token ids of `text` without anything in front, and the characters of it that each stands for.
+    pub fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let encoding = self.inner.encode_char_offsets(text, false).map_err(|e| anyhow!("tokenizer: {e}"))?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), places.collect()))
     }
 
     /// Text of token ids; bytes that are no UTF-8 become U+FFFD, ids that no token has are skipped. With
@@ -190,6 +202,62 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// A BPE tokenizer, as its parts lie in `tokenizer.json`.
+type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// Reads `tokenizer.json`. What kind of model it holds is asked of each kind in turn by way of two generic copies of the
+/// vocabulary; BPE, which nearly all are, is read at once and only what is not goes that way.
+fn read(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    match serde_json::from_slice::<Bpe>(json) {
+        Ok(bpe) => Ok(bpe.into()),
+        Err(_) => tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow!("tokenizer.json: {e}")),
+    }
+}
+
+/// What transformers 5 does with a SentencePiece-style tokenizer of class `LlamaTokenizer`: spaces become `▁` by a pre-tokenizer, not by
+/// tokenizer.json's normalizer, which puts a `▁` in front of a text that begins with a blank too (`▁▁the` where this has `▁the`).
+fn as_llama(inner: &mut tokenizers::Tokenizer, config: &Value) -> Result<()> {
+    let class = config["tokenizer_class"].as_str().unwrap_or_default();
+    if class.trim_end_matches("Fast") != "LlamaTokenizer" {
+        return Ok(());
+    }
+    let NormalizerWrapper::Sequence(steps) =
+        inner.get_normalizer().cloned().unwrap_or(Sequence::new(vec![]).into())
+    else {
+        return Ok(());
+    };
+    let [NormalizerWrapper::Prepend(_), NormalizerWrapper::Replace(_)] = steps.as_ref() else {
+        return Ok(());
+    };
+    let scheme = match (config["add_prefix_space"].as_bool(), config["legacy"].as_bool()) {
+        (Some(false), _) => PrependScheme::Never,
+        (_, Some(true)) => PrependScheme::Always,
+        _ => PrependScheme::First,
+    };
+    inner.with_normalizer(None::<NormalizerWrapper>).map_err(|e| anyhow!("tokenizer.json: {e}"))?;
+    inner.with_pre_tokenizer(Some(Metaspace::new('▁', scheme, false)));
+    Ok(())
+}
+
+/// The largest id of a token, looked for where ids usually are: without gaps from 0. A copy of the vocabulary would know it too.
+fn largest_id(inner: &tokenizers::Tokenizer) -> Option<u32> {
+    let added = inner.get_added_tokens_decoder().into_keys().max();
+    let (model, mut missing) = (inner.get_model(), inner.get_vocab_size(false));
+    let mut own = None;
+    for id in 0..2 * missing as u32 {
+        if missing == 0 {
+            break;
+        }
+        if model.id_to_token(id).is_some() {
+            (own, missing) = (Some(id), missing - 1);
+        }
+    }
+    if missing > 0 {
+        own = model.get_vocab().into_values().max();
+    }
+    own.max(added)
 }
 
 /// The token that `tokenizer_config.json` gives a role: a string, or an object with `content`.

@@ -87,10 +87,13 @@ fn logits_agree_with_transformers() {
     for name in ARCHITECTURES {
         let golden = Golden::read(name);
         let policy = golden.policy(Precision::F32);
+        let mut widest = 0f32;
         for (i, ids) in golden.sequences().iter().enumerate() {
             let d = max_difference(&sequence_logits(&policy, ids), &golden.tensors[&format!("logits.{i}")]);
             assert!(d <= 1e-4, "{name}: sequence {i}: logits differ by {d:e}");
+            widest = widest.max(d);
         }
+        println!("{name}: logits differ by {widest:.1e}");
     }
 }
 
@@ -126,15 +129,15 @@ fn loading_to_sample_and_saving_change_no_bit() {
     std::fs::remove_dir_all(scratch).unwrap();
 }
 
-/// bf16 rounds the products' operands, keys and values: logits stay within a percent or two of transformers' in f32 where no
-/// router can send a token elsewhere.
+/// bf16 rounds the products' operands, keys and values: logits stay within 2 percent of transformers' in f32 (root mean square);
+/// within 8 where a router, which sees rounded hidden states, can send a token to another expert.
 #[test]
 fn bf16_stays_near_transformers_in_f32() {
     if let Err(fact) = r1_kernels::supports(Precision::Bf16) {
         println!("skipped: {fact}");
         return;
     }
-    for name in ["llama", "llama3-rope", "qwen2", "qwen3"] {
+    for name in ARCHITECTURES {
         let golden = Golden::read(name);
         let policy = golden.policy(Precision::Bf16);
         let (mut off, mut all) = (0f64, 0f64);
@@ -146,7 +149,8 @@ fn bf16_stays_near_transformers_in_f32() {
         }
         let share = (off / all).sqrt();
         println!("{name}: {:.2} % off", 100.0 * share);
-        assert!(share > 1e-4 && share < 0.02, "{name}: bf16 logits are {:.2} % off", 100.0 * share);
+        let most = if policy.config.moe.is_some() { 0.08 } else { 0.02 };
+        assert!(share > 1e-4 && share < most, "{name}: bf16 logits are {:.2} % off", 100.0 * share);
     }
 }
 
@@ -186,7 +190,7 @@ fn gradients_of_a_mean_nll_agree_with_transformers() {
             assert!((nll - expected).abs() < 1e-5, "{name}: mean NLL {nll}, transformers {expected}");
             let mut grads = Gradients::zeros(&policy);
             policy.backward(&batch, &inv, &out, tape, &vec![-1.0 / n as f32; n], None, &mut grads);
-            let mut seen = 0;
+            let (mut seen, mut widest) = (0, 0f32);
             for (parameter, gradient) in policy.parameters().iter().zip(&grads.values) {
                 for piece in &parameter.pieces {
                     // The selection bias has no gradient.
@@ -201,9 +205,11 @@ fn gradients_of_a_mean_nll_agree_with_transformers() {
                     let scale = want.iter().fold(0f32, |m, x| m.max(x.abs()));
                     let d = max_difference(&gradient[piece.range()], want);
                     assert!(d <= 1e-3 * scale, "{name}: {}: differs by {d:e} of {scale:e}", piece.name);
+                    widest = widest.max(d / scale.max(f32::MIN_POSITIVE));
                     seen += 1;
                 }
             }
+            println!("{name}: gradients differ by {widest:.1e} of their largest");
             let total = golden.tensors.keys().filter(|k| k.starts_with("gradient.")).count();
             assert_eq!(seen, total, "{name}: gradients compared");
         }
@@ -238,15 +244,18 @@ fn greedy_continuations_are_those_of_transformers() {
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
         // In one batch, though their lengths differ.
         let mut engine = Engine::plan(&policy, None, greedy, limits(64, 3)).unwrap();
+        let mut compared = Vec::new();
         engine
             .run(&requests, |i, completions| {
                 // The golden ends before a near-tie, where there is one.
                 let wanted = ids(&golden.json["sequences"][i]["greedy"]);
                 assert!(wanted.len() >= 24);
+                compared.push(wanted.len());
                 assert_eq!(completions[0].ids[..wanted.len()], wanted, "{name}: sequence {i}");
                 Ok(())
             })
             .unwrap();
+        println!("{name}: greedy tokens equal: {compared:?}");
     }
 }
 

@@ -186,8 +186,11 @@ fn published_tokenizers_are_exact_on_hard_strings() {
                 row["text"]
             );
         }
-        let chat = Template::parse("chat", &t).unwrap();
         for row in list(&golden["chats"]) {
+            let Ok(chat) = Template::parse("chat", &t) else {
+                assert!(row["text"].is_null(), "{place}: has no chat template");
+                continue;
+            };
             let turns: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
             let rendered = chat.text(&Prompt::Messages(turns), &t);
             match &row["text"] {

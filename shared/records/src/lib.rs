@@ -29,6 +29,7 @@ mod reward;
 mod rounds;
 mod row;
 mod section;
+mod tools;
 mod unfold;
 
 pub use columns::{Message, Prompt};

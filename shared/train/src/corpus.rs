@@ -46,11 +46,11 @@ impl Corpus {
     ///
     /// # Errors
     /// The error of the first example that has one, with its index.
-    pub fn tokenize(
+    pub fn tokenize<T: Send>(
         count: usize,
-        ids: impl Fn(usize) -> Result<Ids> + Sync,
-    ) -> Result<Vec<Ids>, (usize, anyhow::Error)> {
-        let parts: Vec<std::sync::Mutex<Vec<Result<Ids>>>> =
+        ids: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>, (usize, anyhow::Error)> {
+        let parts: Vec<std::sync::Mutex<Vec<Result<T>>>> =
             (0..count.div_ceil(RUN)).map(|_| Default::default()).collect();
         threads::parallel(parts.len(), |task| {
             let own = (task * RUN..count.min((task + 1) * RUN)).map(&ids).collect();

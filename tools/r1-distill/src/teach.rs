@@ -92,7 +92,7 @@ pub fn taught(row: &Row, lesson: &Lesson, count: &mut Count) -> Result<Option<Ex
                 return Ok(None);
             }
             let prompt = row.prompt()?;
-            Example { prompt, completion: outline.completion, line: row.line() }
+            Example::of(row, prompt, outline.completion)?
         }
         false => match imitated(row)? {
             Some(example) => example,

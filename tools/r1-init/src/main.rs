@@ -44,7 +44,7 @@ struct Args {
     #[arg(long, value_name = "FILE", group = "source")]
     from_gguf: Option<PathBuf>,
     /// Check and copy a Hugging Face directory, or a repository of the hub: from the local cache, else downloaded into it
-    /// (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE)
+    /// (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE). Interrupted, it keeps whole files and begins anew the one it was at
     #[arg(long, value_name = "DIR|ORG/NAME[@REVISION]", group = "source")]
     from_hf: Option<String>,
     /// Add this adapter (LoRA, in PEFT's format) to the weights of --from-hf; f32 unless --dtype says otherwise

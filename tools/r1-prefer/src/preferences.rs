@@ -46,8 +46,9 @@ pub fn read(input: &r1_cli::Input, pointwise: bool) -> Result<Read> {
 
 impl Read {
     fn add(&mut self, row: &Row, pointwise: bool) -> Result<(), RecordError> {
-        let mut push = |prompt: &Prompt, completion: String| {
-            self.completions.push(Example { prompt: prompt.clone(), completion, line: row.line() });
+        let mut push = |prompt: &Prompt, completion: String| -> Result<(), RecordError> {
+            self.completions.push(Example::of(row, prompt.clone(), completion)?);
+            Ok(())
         };
         if row.has("chosen") || row.has("rejected") {
             let pair = row.preference()?;
@@ -55,8 +56,8 @@ impl Read {
                 let fact = "`chosen` and `rejected` are the same";
                 return Err(row.error_in("rejected", fact, "leave the row out: it prefers nothing"));
             }
-            push(&pair.prompt, pair.chosen);
-            push(&pair.prompt, pair.rejected);
+            push(&pair.prompt, pair.chosen)?;
+            push(&pair.prompt, pair.rejected)?;
             match pointwise {
                 true => self.known.extend([Known::Label(true), Known::Label(false)]),
                 false => self.known.push(Known::Pair { margin: row.get("margin")?.unwrap_or(0.0) }),
@@ -69,7 +70,7 @@ impl Read {
             );
         }
         let example = row.example()?;
-        push(&example.prompt, example.completion);
+        push(&example.prompt, example.completion)?;
         self.known.push(Known::Label(label(row)?));
         Ok(())
     }

@@ -134,6 +134,12 @@ impl Work {
             ids => Prompt::Tokens(ids.to_vec(), self.text(ids)?),
         };
         let mut question = Question { prompt, body: self.body(), tokens: true };
+        if task.prompt_ids.is_empty() {
+            let tools = task.row.tools()?;
+            if !tools.is_empty() {
+                question.body["tools"] = tools.into();
+            }
+        }
         let mut choices: Vec<Choice> = Vec::new();
         while choices.len() < self.flags.samples {
             let wanted = self.flags.samples - choices.len();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::iter::Take;
+use std::panic::resume_unwind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -28,9 +29,14 @@ pub struct Loaded {
 
 /// Loads the policy that the arguments name.
 pub fn load(args: &Args) -> Result<Loaded> {
-    let policy = weights(args, &args.policy, args.adapter.as_deref())?;
-    let words = if args.policy.join("tokenizer.json").exists() { Some(words(args)?) } else { None };
-    let loaded = fit(policy, words)?;
+    // A tokenizer is built on one thread: beside the weights, not behind them.
+    let (policy, words) = std::thread::scope(|scope| {
+        let words = scope.spawn(|| args.policy.join("tokenizer.json").exists().then(|| words(args)));
+        let policy = weights(args, &args.policy, args.adapter.as_deref());
+        (policy, words.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let policy = policy?;
+    let loaded = fit(policy, words.transpose()?)?;
     lint(&loaded);
     Ok(loaded)
 }
@@ -52,7 +58,7 @@ pub fn weights(args: &Args, dir: &Path, adapter: Option<&Path>) -> Result<(Polic
     let (policy, hash) = std::thread::scope(|scope| {
         let hash = scope.spawn(|| lora::identify(dir, adapter));
         let policy = Policy::load(dir, LoadOptions::frozen(precision));
-        (policy, hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        (policy, hash.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let mut policy = policy.map_err(no_policy)?;
     let unfit = |e: anyhow::Error| {
@@ -101,7 +107,11 @@ pub struct Task {
 
 /// Token ids of a row's prompt.
 pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Result<Vec<u32>> {
-    template.render(&row.prompt()?, tokenizer).context("the template cannot render the prompt")
+    let rendered = match row.tools()?.as_slice() {
+        [] => template.render(&row.prompt()?, tokenizer),
+        tools => template.with_tools(tools).render(&row.prompt()?, tokenizer),
+    };
+    rendered.context("the template cannot render the prompt")
 }
 
 /// Reads the tasks of a policy that must have a tokenizer.

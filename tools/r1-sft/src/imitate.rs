@@ -14,8 +14,8 @@ const PAPER: Defaults = Defaults { batch_size: 128, lr: 5e-5 };
 
 /// Runs the tool.
 pub fn run(args: Args) -> Result<()> {
-    let of: fn(&Row) -> Result<Vec<Example>, RecordError> = match args.turns {
-        Turns::Last => |row| imitated(row).map(Vec::from_iter),
+    let of: fn(&Row) -> Result<Option<Example>, RecordError> = match args.turns {
+        Turns::Last => imitated,
         Turns::All => every_turn,
     };
     let preparation = Preparation {
@@ -40,7 +40,8 @@ pub fn run(args: Args) -> Result<()> {
 pub enum Turns {
     /// the assistant's last one
     Last,
-    /// all of the assistant's, each given what came before it
+    /// all of the assistant's, each given what came before it; what they are, `{% generation %}` blocks of the chat template
+    /// say where it has them
     All,
 }
 

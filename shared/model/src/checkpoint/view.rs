@@ -50,6 +50,11 @@ impl<'a> View<'a> {
         self.dtype == Dtype::BF16
     }
 
+    /// The values of a tensor that [is bf16](View::is_bf16), as they lie in the file; of another type nothing.
+    pub fn halves(&self) -> &'a [[u8; 2]] {
+        if self.is_bf16() { self.bytes.as_chunks().0 } else { &[] }
+    }
+
     /// Fills `out` with the values from flat index `from` on.
     ///
     /// # Panics

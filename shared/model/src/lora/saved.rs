@@ -6,7 +6,6 @@
 //! ranks, experts …) is refused, and the message names the field. Which projections are adapted the tensors say, not the
 //! field `target_modules`, which may be a pattern.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Settings, adaptable, choose, tensor_name};
-use crate::checkpoint::{Feed, SaveDtype, Tensors, hex, save_tensors, sha256_of_weights};
+use crate::checkpoint::{SaveDtype, Tensors, hash_file, hex, save_tensors, sha256_of_weights};
 use crate::config::{Config, read_json};
 use crate::directory::write_json;
 use crate::network::Policy;
@@ -296,8 +295,7 @@ pub fn identify(policy: &Path, adapter: Option<&Path>) -> Result<Identity> {
     let weights: PathBuf = dir.join(WEIGHTS);
     let mut hash = Sha256::new();
     hash.update(format!("{base} {:08x}\n", settings.scale().to_bits()));
-    let mut file = File::open(&weights).with_context(|| format!("{}", weights.display()))?;
-    std::io::copy(&mut file, &mut Feed(&mut hash)).with_context(|| format!("{}", weights.display()))?;
+    hash_file(&weights, &mut hash)?;
     Ok(Identity { base, policy: hex(hash) })
 }
 

@@ -11,6 +11,7 @@ mod layer;
 mod passes;
 mod score;
 mod store;
+mod values;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub struct Policy {
     parameters: Vec<Parameter>,
     index: Index,
     packed: Vec<Option<linear::Weight>>,
-    /// the embedding of a policy that only samples from a bf16 checkpoint; its parameter's value is then empty
+    /// the embedding of a policy that only samples from a bf16 checkpoint, where it is not the head too (then its rows are
+    /// looked up in what is packed); its parameter's value is empty in both cases
     table: Option<Vec<bf16>>,
     /// multi-token-prediction layers of the checkpoint, to be saved again: what they are and where they lie
     beside: Option<(Vec<Shape>, Tensors)>,

@@ -42,7 +42,13 @@ impl Policy {
             }
             return x;
         }
-        embedding::forward(self.vector(self.index.embedding), c, tokens, &mut x);
+        let values = self.vector(self.index.embedding);
+        if values.is_empty() {
+            let packed = self.weight(self.index.embedding);
+            x.chunks_exact_mut(c).zip(tokens).for_each(|(row, &id)| packed.row(id as usize, row));
+            return x;
+        }
+        embedding::forward(values, c, tokens, &mut x);
         x
     }
 

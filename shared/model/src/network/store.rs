@@ -11,7 +11,8 @@ use r1_kernels::threads::{self, SharedMut};
 use r1_kernels::{Precision, linear, rope, supports};
 
 use super::Policy;
-use crate::checkpoint::{self, FirstBad, SHARD_BYTES, SaveDtype, Shape, Tensors, View};
+use super::values::{Drawn, Stacked, Values, fill, halves};
+use crate::checkpoint::{self, FirstBad, SHARD_BYTES, SaveDtype, Shape, Tensors};
 use crate::config::{Config, Head};
 use crate::parameters::{self, Kind, Parameter};
 use crate::random::{Stream, hash};
@@ -122,48 +123,51 @@ impl Policy {
         })
     }
 
+    /// Brings every parameter into the forms that its purpose needs: large ones one after the other, each on all threads,
+    /// the many small ones side by side.
     pub(super) fn assemble<V: Values>(
         config: Config,
         options: LoadOptions,
-        values_of: impl Fn(&Parameter) -> Result<V>,
+        values_of: impl Fn(&Parameter) -> Result<V> + Sync,
     ) -> Result<Policy> {
+        /// Values from which on a parameter occupies all threads.
+        const LARGE: usize = 1 << 23;
         let precision = options.settle()?;
         let (mut parameters, index) = parameters::layout(&config);
+        let head = index.head.unwrap_or(index.embedding);
+        let forms: Vec<Form> = parameters
+            .iter()
+            .enumerate()
+            .map(|(i, parameter)| Form::of(parameter, i == head, options.purpose, precision))
+            .collect();
+        let matrices =
+            parameters.iter().zip(&forms).filter_map(|(p, form)| Some((p.rows(), p.columns(), form.packed?)));
+        let samples = options.purpose == Purpose::Sample;
+        let room = samples.then(|| linear::Weight::room(matrices));
+
+        let mut loaded: Vec<Option<Result<Loaded>>> = parameters.iter().map(|_| None).collect();
+        let mut order: Vec<usize> = (0..parameters.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(parameters[i].len));
+        let (large, small) = order.split_at(order.partition_point(|&i| parameters[i].len >= LARGE));
+        let places = SharedMut::new(&mut loaded);
+        let bring = |i: usize| {
+            let one = values_of(&parameters[i])
+                .and_then(|values| Loaded::of(&parameters[i], &values, forms[i], room.as_ref()));
+            // SAFETY: every parameter is brought once.
+            let place = unsafe { places.slice(i..i + 1) };
+            place[0] = Some(one);
+        };
+        large.iter().for_each(|&i| bring(i));
+        threads::parallel(small.len(), |task| bring(small[task]));
+
         let mut packed = Vec::with_capacity(parameters.len());
         let mut table = None;
-        for (i, parameter) in parameters.iter_mut().enumerate() {
-            let values = values_of(parameter)?;
-            let bad = FirstBad::default();
-            let is_head = i == index.head.unwrap_or(index.embedding);
-            let is_matrix = parameter.kind == Kind::Matrix || is_head;
-            // The router decides in f32: a rounded score can flip which expert a token takes. A classifier's head is one
-            // row a sequence: f32 costs nothing there.
-            let exact = parameter.is_router() || parameter.pieces[0].name == parameters::SCORE;
-            let precision = if exact { Precision::F32 } else { precision };
-            let (rows, columns) = (parameter.rows(), parameter.columns());
-            let samples = options.purpose == Purpose::Sample;
-            if parameter.kind == Kind::Embedding && samples && values.is_bf16() {
-                // A policy that only samples keeps a bf16 embedding as it is in the file.
-                table = Some(halves(&values, parameter.len, &bad));
-            } else if !samples || parameter.kind != Kind::Matrix {
-                parameter.value = vec![0.0; parameter.len];
-                fill(&values, &mut parameter.value, &bad);
-            }
-            packed.push(is_matrix.then(|| match samples {
-                // Straight from the file into the kernels' form: the plain matrix is never in memory.
-                true => linear::Weight::pack_from(rows, columns, precision, |from, out| {
-                    values.read(from, out);
-                    bad.look(from, out);
-                }),
-                false => linear::Weight::pack(&parameter.value, rows, columns, precision, true),
-            }));
-            if options.purpose == Purpose::Adapt && parameter.kind == Kind::Matrix {
-                parameter.value = Vec::new();
-            }
-            if let Some(i) = bad.index() {
-                return Err(values.not_finite(i));
-            }
-            values.let_go();
+        for (parameter, one) in parameters.iter_mut().zip(loaded) {
+            let Some(one) = one else { unreachable!("every parameter was brought") };
+            let one = one?;
+            parameter.value = one.value;
+            packed.push(one.packed);
+            table = table.or(one.table);
         }
         let c = &config.rope;
         let rope = rope::Table::build(&c.inv_freq, config.max_position_embeddings, c.attention_factor);
@@ -214,128 +218,96 @@ impl Policy {
     }
 }
 
-/// Where the values of one parameter come from.
-pub(super) trait Values: Sync {
-    /// Fills `out` with the values from flat index `from` on.
-    fn read(&self, from: usize, out: &mut [f32]);
-    /// Whether all are bf16 values already.
-    fn is_bf16(&self) -> bool;
-    /// The error that names the value at flat index `i`.
-    fn not_finite(&self, i: usize) -> anyhow::Error;
-    /// They were read and are not read again.
-    fn let_go(&self) {}
+/// What is kept of a parameter.
+#[derive(Clone, Copy)]
+struct Form {
+    /// the compute type that it is packed for, where it is applied as a matrix
+    packed: Option<Precision>,
+    /// whether it is packed for the backward pass too
+    backward: bool,
+    /// whether its values are kept as f32
+    kept: bool,
+    /// whether its rows are looked up: kept in one form or another
+    looked_up: bool,
 }
 
-/// Values that are in memory already.
-impl Values for Vec<f32> {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        out.copy_from_slice(&self[from..from + out.len()]);
-    }
-
-    fn is_bf16(&self) -> bool {
-        false
-    }
-
-    fn not_finite(&self, i: usize) -> anyhow::Error {
-        anyhow::anyhow!("a parameter holds {} (value {i})", self[i])
-    }
-}
-
-/// The tensors of a file that are stacked to one parameter.
-struct Stacked<'a>(Vec<View<'a>>);
-
-impl Values for Stacked<'_> {
-    fn read(&self, mut from: usize, mut out: &mut [f32]) {
-        for view in &self.0 {
-            if from < view.len() && !out.is_empty() {
-                let count = out.len().min(view.len() - from);
-                let (here, rest) = std::mem::take(&mut out).split_at_mut(count);
-                view.read(from, here);
-                out = rest;
-                from = 0;
-            } else {
-                from -= view.len().min(from);
-            }
+impl Form {
+    fn of(parameter: &Parameter, is_head: bool, purpose: Purpose, precision: Precision) -> Form {
+        // The router decides in f32: a rounded score can flip which expert a token takes. A classifier's head is one
+        // row a sequence: f32 costs nothing there.
+        let exact = parameter.is_router() || parameter.pieces[0].name == parameters::SCORE;
+        let matrix = parameter.kind == Kind::Matrix;
+        let samples = purpose == Purpose::Sample;
+        let looked_up = parameter.kind == Kind::Embedding && samples;
+        Form {
+            packed: (matrix || is_head).then_some(if exact { Precision::F32 } else { precision }),
+            backward: !samples,
+            kept: match purpose {
+                Purpose::Train => true,
+                Purpose::Adapt | Purpose::Sample => !matrix && !looked_up,
+            },
+            looked_up,
         }
     }
-
-    fn is_bf16(&self) -> bool {
-        self.0.iter().all(View::is_bf16)
-    }
-
-    fn not_finite(&self, mut i: usize) -> anyhow::Error {
-        for view in &self.0 {
-            if i < view.len() {
-                return view.not_finite(i);
-            }
-            i -= view.len();
-        }
-        unreachable!("an index of a value that was read")
-    }
-
-    fn let_go(&self) {
-        self.0.iter().for_each(View::let_go);
-    }
 }
 
-/// Fresh values, every one a function of the seed, its tensor's name and its place.
-struct Drawn {
-    kind: Kind,
-    range: f64,
-    streams: Vec<(std::ops::Range<usize>, Stream)>,
+/// One parameter in memory.
+#[derive(Default)]
+struct Loaded {
+    value: Vec<f32>,
+    packed: Option<linear::Weight>,
+    table: Option<Vec<bf16>>,
 }
 
-impl Values for Drawn {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        for (i, x) in (from..).zip(out) {
-            *x = match self.kind {
-                Kind::Matrix | Kind::Embedding => {
-                    let stream = self.streams.iter().find(|(range, _)| range.contains(&i));
-                    stream.map_or(0.0, |(range, s)| (s.normal((i - range.start) as u64) * self.range) as f32)
+impl Loaded {
+    fn of(
+        parameter: &Parameter,
+        values: &impl Values,
+        form: Form,
+        room: Option<&linear::Room>,
+    ) -> Result<Loaded> {
+        let (rows, columns) = (parameter.rows(), parameter.columns());
+        let bad = FirstBad::default();
+        let mut loaded = Loaded::default();
+        // Whether what was packed is what the file holds: then rows can be looked up in it.
+        let mut whole = false;
+        match (form.packed, room) {
+            // Straight from the file into the kernels' form: the plain matrix is never in memory.
+            (Some(Precision::Bf16), Some(room)) if values.is_bf16() => {
+                let (weight, seen) =
+                    linear::Weight::pack_halves(room, rows, columns, |j| values.row(j, columns));
+                if seen.not_finite {
+                    values.look_at_all(parameter.len, &bad);
                 }
-                Kind::Norm => 1.0,
-                Kind::Bias | Kind::CorrectionBias => 0.0,
-            };
+                whole = !seen.subnormal;
+                loaded.packed = Some(weight);
+            }
+            (Some(precision), Some(room)) => {
+                loaded.packed =
+                    Some(linear::Weight::pack_from(room, rows, columns, precision, |from, out| {
+                        values.read(from, out);
+                        bad.look(from, out);
+                    }));
+                whole = precision == Precision::F32;
+            }
+            _ => {}
         }
+        if form.looked_up && !whole && values.is_bf16() {
+            loaded.table = Some(halves(values, parameter.len, &bad));
+        } else if form.kept || form.backward || form.looked_up && !whole {
+            loaded.value = vec![0.0; parameter.len];
+            fill(values, &mut loaded.value, &bad);
+        }
+        if let (Some(precision), true) = (form.packed, form.backward) {
+            loaded.packed = Some(linear::Weight::pack(&loaded.value, rows, columns, precision, true));
+            if !form.kept {
+                loaded.value = Vec::new();
+            }
+        }
+        if let Some(i) = bad.index() {
+            return Err(values.not_finite(i));
+        }
+        values.let_go();
+        Ok(loaded)
     }
-
-    fn is_bf16(&self) -> bool {
-        false
-    }
-
-    fn not_finite(&self, i: usize) -> anyhow::Error {
-        anyhow::anyhow!("initializer_range: gives a value that is not finite (the {i}th)")
-    }
-}
-
-/// Values that are worth a task of their own.
-const GRAIN: usize = 1 << 16;
-
-/// Reads everything, on all threads.
-fn fill(values: &impl Values, out: &mut [f32], bad: &FirstBad) {
-    let length = out.len();
-    let parts = SharedMut::new(out);
-    threads::parallel(length.div_ceil(GRAIN), |task| {
-        let range = task * GRAIN..length.min((task + 1) * GRAIN);
-        // SAFETY: the tasks' ranges are disjoint.
-        let part = unsafe { parts.slice(range.clone()) };
-        values.read(range.start, part);
-        bad.look(range.start, part);
-    });
-}
-
-/// [`fill`] for values that are bf16 already: half the memory.
-fn halves(values: &impl Values, length: usize, bad: &FirstBad) -> Vec<bf16> {
-    let mut out = vec![bf16::ZERO; length];
-    let parts = SharedMut::new(&mut out);
-    threads::parallel(length.div_ceil(GRAIN), |task| {
-        let range = task * GRAIN..length.min((task + 1) * GRAIN);
-        let mut wide = vec![0.0; range.len()];
-        values.read(range.start, &mut wide);
-        bad.look(range.start, &wide);
-        // SAFETY: the tasks' ranges are disjoint.
-        let part = unsafe { parts.slice(range) };
-        part.iter_mut().zip(&wide).for_each(|(half, x)| *half = bf16::from_f32(*x));
-    });
-    out
 }

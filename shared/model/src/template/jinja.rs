@@ -4,7 +4,8 @@
 //! no HTML, loop controls, `{% generation %}` blocks), Python's methods on strings and dictionaries. A template comes with a
 //! checkpoint and is not trusted: it reaches no file, and runs out of fuel instead of running for ever.
 
-use std::sync::LazyLock;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
@@ -12,7 +13,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
-use super::{Message, python};
+use super::{Message, generation, python};
 use crate::tokenizer::Tokenizer;
 
 /// Instructions that one rendering may take; the largest published templates take a few hundred per message.
@@ -21,8 +22,11 @@ const FUEL: u64 = 5_000_000;
 /// A parsed template.
 #[derive(Clone, Debug)]
 pub struct Jinja {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     name: String,
+    marks_generation: bool,
+    /// what the policy may call, as the template sees it
+    tools: Value,
 }
 
 impl Jinja {
@@ -40,13 +44,35 @@ impl Jinja {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| strftime(&format, seconds_now()));
-        let jinja = Jinja { environment, name: name.to_owned() };
-        let mut jinja_with_source = jinja.clone();
-        jinja_with_source
-            .environment
-            .add_template_owned("template", without_generation_tags(source))
-            .map_err(|e| jinja.error(&e))?;
-        Ok(jinja_with_source)
+        generation::add_functions(&mut environment);
+        let (source, marks_generation) = generation::with_known_tags(source);
+        let added = environment.add_template_owned("template", source);
+        added.map_err(|e| error(name, &e))?;
+        let environment = Arc::new(environment);
+        Ok(Jinja { environment, name: name.to_owned(), marks_generation, tools: Value::from(()) })
+    }
+
+    /// The same template for a policy that may call `tools` (JSON schemas of functions).
+    pub(super) fn with_tools(&self, tools: &[serde_json::Value]) -> Jinja {
+        Jinja { tools: tools.iter().map(python::value).collect(), ..self.clone() }
+    }
+
+    /// The text of a conversation that the assistant ends, and the spans of it, in characters, that its `generation` blocks
+    /// mark; `None` where it has no such blocks.
+    pub(super) fn marked(
+        &self,
+        messages: &[Message],
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<(String, Vec<Range<usize>>)>> {
+        if !self.marks_generation {
+            return Ok(None);
+        }
+        let rendered = self.fill(messages, tokenizer, false, Some(generation::wanted()))?;
+        let (text, spans) = generation::spans(&rendered).map_err(|e| anyhow!("{}: {e}", self.name))?;
+        if spans.is_empty() {
+            return Err(anyhow!("{}: marks nothing in this conversation as the assistant's", self.name));
+        }
+        Ok(Some((text, spans)))
     }
 
     /// Renders a conversation. `prompt` is defined where there is one question.
@@ -56,6 +82,16 @@ impl Jinja {
         messages: &[Message],
         tokenizer: &Tokenizer,
         add_generation_prompt: bool,
+    ) -> Result<String> {
+        self.fill(messages, tokenizer, add_generation_prompt, prompt.map(|p| ("prompt", p.into())))
+    }
+
+    fn fill(
+        &self,
+        messages: &[Message],
+        tokenizer: &Tokenizer,
+        add_generation_prompt: bool,
+        more: Option<(&str, Value)>,
     ) -> Result<String> {
         // With whatever else a turn carries: names, tool calls, reasoning.
         let messages: Vec<Value> = messages
@@ -69,46 +105,27 @@ impl Jinja {
         let mut context: Vec<(&str, Value)> = vec![
             ("messages", messages.into()),
             ("add_generation_prompt", add_generation_prompt.into()),
-            ("tools", Value::from(())),
+            ("tools", self.tools.clone()),
             ("documents", Value::from(())),
         ];
-        context.extend(prompt.map(|p| ("prompt", p.into())));
+        context.extend(more);
         context.extend(tokenizer.roles().map(|(name, text)| (name, text.into())));
         let context = Value::from_pairs(context);
-        let template = self.environment.get_template("template").map_err(|e| self.error(&e))?;
-        template.render(context).map_err(|e| self.error(&e))
-    }
-
-    /// One line: whose template, where, what.
-    fn error(&self, error: &Error) -> anyhow::Error {
-        let line = error.line().map(|n| format!(" line {n}")).unwrap_or_default();
-        let what = match (error.kind(), error.detail()) {
-            (ErrorKind::OutOfFuel, _) => "does not end".to_owned(),
-            (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
-            (kind, Some(detail)) => format!("{kind}: {detail}"),
-            (kind, None) => kind.to_string(),
-        };
-        anyhow!("{}{line}: {}", self.name, what.split_whitespace().collect::<Vec<_>>().join(" "))
+        let template = self.environment.get_template("template").map_err(|e| error(&self.name, &e))?;
+        template.render(context).map_err(|e| error(&self.name, &e))
     }
 }
 
-/// `{% generation %}` marks the assistant's tokens for training elsewhere; here it is a block that is always entered.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (before, tag) = (&rest[..start], &rest[start..start + length + 2]);
-        out.push_str(before);
-        let inner = tag[2..tag.len() - 2].trim_matches(['-', '+']).trim();
-        match inner {
-            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
-            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[start + length + 2..];
-    }
-    out + rest
+/// One line: whose template, where, what.
+fn error(name: &str, error: &Error) -> anyhow::Error {
+    let line = error.line().map(|n| format!(" line {n}")).unwrap_or_default();
+    let what = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "does not end".to_owned(),
+        (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
+    };
+    anyhow!("{name}{line}: {}", what.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Python prints `True`, `False` and `None` where minijinja would print them in small letters.

@@ -211,3 +211,52 @@ fn too_small_a_vocabulary_and_an_empty_corpus_are_refused() {
     assert!(train(TEXTS, 264, 512).unwrap_err().to_string().contains("need 265"));
     assert!(train([""], 300, 512).unwrap_err().to_string().contains("corpus is empty"));
 }
+
+/// Llama-2's kind (SentencePiece): where a text begins with a blank, transformers' class has one `▁`, the bare file two.
+#[test]
+fn blanks_in_front_are_read_as_the_class_says() {
+    let vocabulary = json!({"<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3, "a": 4, "▁a": 5, "b": 6, "▁▁": 7});
+    let added = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true})
+    };
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, "<unk>"), added(1, "<s>"), added(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": false, "vocab": vocabulary,
+            "merges": ["▁ a", "▁ ▁"]}
+    });
+    let bytes = file.to_string();
+    for (class, legacy, text, expected) in [
+        ("PreTrainedTokenizerFast", true, " a", &[3, 5][..]),
+        ("LlamaTokenizer", true, " a", &[5]),
+        ("LlamaTokenizerFast", true, " a", &[5]),
+        ("LlamaTokenizer", true, "a", &[5]),
+        ("LlamaTokenizer", true, "a a", &[5, 5]),
+        ("LlamaTokenizer", true, "b</s>a", &[3, 6, 2, 5]),
+        ("LlamaTokenizer", false, "b</s>a", &[3, 6, 2, 4]),
+        ("LlamaTokenizer", true, "b</s> a", &[3, 6, 2, 5]),
+    ] {
+        let t = Tokenizer::from_parts(bytes.as_bytes(), &json!({"tokenizer_class": class, "legacy": legacy}))
+            .unwrap();
+        assert_eq!(t.encode(text, false).unwrap(), expected, "{class} {legacy} {text:?}");
+    }
+}
+
+/// The quick way through a BPE file gives the tokenizer that the slow one gives; other models take the slow one.
+#[test]
+fn files_are_read_alike_by_both_ways() {
+    let file = train(TEXTS, 400, 512).unwrap().tokenizer_json().to_string();
+    let slow = tokenizers::Tokenizer::from_bytes(file.as_bytes()).unwrap();
+    assert_eq!(read(file.as_bytes()).unwrap().to_string(false).unwrap(), slow.to_string(false).unwrap());
+    assert_eq!(largest_id(&slow), slow.get_vocab(true).into_values().max());
+    let words = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 4_000_000_000u32}, "unk_token": "a"}});
+    let read = read(words.to_string().as_bytes()).unwrap();
+    assert_eq!(largest_id(&read), Some(4_000_000_000));
+}
