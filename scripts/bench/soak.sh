@@ -1,6 +1,6 @@
 #!/bin/bash
 # Does a long-lived sampler grow or fail under a small memory for keys and values? One process draws completions of ever more
-# tasks; its resident memory is read every ten seconds.
+# tasks; from its first rows on its resident memory is read every ten seconds.
 #
 #   scripts/bench/soak.sh POLICY [SECONDS [MIB]]        default 3600 seconds, 2 MiB; BIN: where the tools are, KEEP: a
 #   folder to keep, TASKS: how many (more than it can finish)
@@ -23,6 +23,10 @@ mkfifo "$work/rows"
 counter=$!
 "${draw[@]}" --kv-memory "$memory" --metrics "$work/metrics.jsonl" > "$work/rows" &
 sampler=$!
+until [ -s "$work/first.jsonl" ]; do
+  kill -0 $sampler || exit 1
+  sleep 1
+done
 begun=$(date +%s)
 : > "$work/memory"
 while now=$(($(date +%s) - begun)) && [ $now -lt "$seconds" ]; do
@@ -38,8 +42,7 @@ cmp "$work/first.jsonl" "$work/ample.jsonl"
 awk -v rows="$(($(cat "$work/more") + compared))" -v memory="$memory" '
   { at[NR] = $1; kb[NR] = $2 }
   END {
-    skip = 3  # loading
-    for (i = skip; i <= skip + (NR - skip) / 10; i++) if (kb[i] > early) early = kb[i]
+    for (i = 1; i <= 1 + NR / 10; i++) if (kb[i] > early) early = kb[i]
     for (i = int(NR * 3 / 4); i <= NR; i++) if (kb[i] > late) late = kb[i]
     printf "%d s, --kv-memory %d: %d rows, resident at most %d kB in the first tenth, %d kB in the last quarter\n", at[NR], memory, rows, early, late
     exit late > 1.02 * early
