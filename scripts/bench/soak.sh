@@ -19,7 +19,7 @@ draw=("$bin/r1-rollout" "$policy" "$work/tasks.jsonl" -q --template r1-zero --sa
 "${draw[@]}" --limit $((compared / 4)) > "$work/ample.jsonl"
 
 mkfifo "$work/rows"
-(head -n $compared > "$work/first.jsonl"; wc -l > "$work/more") < "$work/rows" &
+awk -v n=$compared -v first="$work/first.jsonl" 'NR <= n { print > first } END { print NR }' < "$work/rows" > "$work/count" &
 counter=$!
 "${draw[@]}" --kv-memory "$memory" --metrics "$work/metrics.jsonl" > "$work/rows" &
 sampler=$!
@@ -39,7 +39,7 @@ kill -TERM $sampler
 wait $sampler || [ $? -eq 143 ]
 wait $counter
 cmp "$work/first.jsonl" "$work/ample.jsonl"
-awk -v rows="$(($(cat "$work/more") + compared))" -v memory="$memory" '
+awk -v rows="$(cat "$work/count")" -v memory="$memory" '
   { at[NR] = $1; kb[NR] = $2 }
   END {
     for (i = 1; i <= 1 + NR / 10; i++) if (kb[i] > early) early = kb[i]
