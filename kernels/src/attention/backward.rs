@@ -2,7 +2,7 @@
 //! its samples), one kv head, in order, so that every row of dk and dv is one sum in one order.
 
 use super::cpu::{Block, blocks, gather_columns, gather_queries, gather_rows, room, take};
-use super::tile::{by_tiles, mix, products, spread};
+use super::tile::{Pages, by_tiles, mix, products, spread};
 use super::{PAGE, Segment, Shape};
 use crate::lanes::{Lanes, WIDTH, exp, load_upto};
 use crate::scratch;
@@ -232,14 +232,14 @@ unsafe fn tile_backward<V: Lanes, const R: usize>(
     unsafe {
         let q = rows.q.add(from * dkp);
         let dout = rows.dout.add(from * dvp);
-        let scores = products::<V, f32, R>(q, dkp, page.key_columns, dk);
+        let scores = products::<V, f32, R>(q, dkp, Pages::Shared(page.key_columns), dk);
         let mut p = [[0.0; PAGE]; R];
         for r in 0..R {
             let lse = V::splat(*rows.lse.add(from + r));
             exp(scores[r][0].sub(lse)).store(p[r].as_mut_ptr());
             exp(scores[r][1].sub(lse)).store(p[r].as_mut_ptr().add(WIDTH));
         }
-        let dp = products::<V, f32, R>(dout, dvp, page.value_columns, dv);
+        let dp = products::<V, f32, R>(dout, dvp, Pages::Shared(page.value_columns), dv);
         let mut ds = [[0.0; PAGE]; R];
         for r in 0..R {
             let along = V::splat(*rows.along.add(from + r));
@@ -249,7 +249,7 @@ unsafe fn tile_backward<V: Lanes, const R: usize>(
             }
         }
         // Positions beyond `seen` hold leftovers; the three loops below do not look at them.
-        mix::<V, f32, R>(&ds, seen, &[1.0; R], page.key_rows, dkp, rows.dq.add(from * dkp));
+        mix::<V, f32, R>(&ds, seen, &[1.0; R], Pages::Shared(page.key_rows), dkp, rows.dq.add(from * dkp));
         spread::<V, R>(&ds, seen, q, dkp, page.dk);
         spread::<V, R>(&p, seen, dout, dvp, page.dv);
     }

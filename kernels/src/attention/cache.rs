@@ -138,9 +138,7 @@ impl<S: Stored> Rows<S> {
                 // SAFETY: a page's keys and values of one head belong to one task.
                 let keys = unsafe { keys.slice(at * page_keys..(at + 1) * page_keys) };
                 let from = &k[(row * kv_heads + h) * dk..][..dk];
-                for (to, x) in keys[S::place(slot as usize)..].iter_mut().step_by(PAGE).zip(from) {
-                    *to = S::of(*x);
-                }
+                S::put_column(from, &mut keys[S::place(slot as usize)..]);
                 let to = at * page_values + slot as usize * width;
                 // SAFETY: as above.
                 S::put(&v[(row * kv_heads + h) * dv..][..dv], unsafe { values.slice(to..to + width) });

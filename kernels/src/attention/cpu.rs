@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::cache::{Kept, Rows};
 use super::stored::Stored;
-use super::tile::{Fold, by_tiles, fold};
+use super::tile::{Fold, Pages, by_tiles, fold};
 use super::{Cache, PAGE, Segment, Shape};
 use crate::lanes::{Lanes, WIDTH, ln};
 use crate::scratch;
@@ -13,6 +13,9 @@ use crate::threads::{self, SharedMut};
 
 /// Query rows (token × head) that one task takes through the pages together.
 const BLOCK: usize = 256;
+
+/// Sequences with one row each that a tile takes through their own pages side by side.
+const TOGETHER: usize = 4;
 
 /// A block of queries of one segment and one kv head.
 pub(super) struct Block<'a> {
@@ -219,7 +222,17 @@ fn fold_block_body<V: Lanes>(
     by_tiles!(V, block.first(page, group)..block.queries.len() * group, |from, R| {
         let seen = block.seen::<R>(page, from, group);
         // SAFETY: `f` holds the block's rows, the page its positions.
-        unsafe { fold::<V, f32, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
+        unsafe {
+            fold::<V, f32, R>(
+                f,
+                from,
+                Pages::Shared(keys.as_ptr()),
+                Pages::Shared(values.as_ptr()),
+                dk,
+                dvp,
+                &seen,
+            )
+        }
     });
 }
 
@@ -264,11 +277,36 @@ fn fold_rows<V: Lanes, S: Stored>(
             while end < lens.len() && seen(end) >= seen(end - 1) && tables[end][page] == id {
                 end += 1;
             }
+            if group == 1
+                && end == b + 1
+                && V::TILE >= TOGETHER
+                && b + TOGETHER <= lens.len()
+                && (b..b + TOGETHER).all(|b| seen(b) > 0)
+            {
+                // One row a page: several sequences go side by side.
+                let pages: [_; TOGETHER] = std::array::from_fn(|i| rows.page(tables[b + i][page], kv_head));
+                let (keys, values) = (pages.map(|p| p.0.as_ptr()), pages.map(|p| p.1.as_ptr()));
+                let seen = std::array::from_fn(|i| seen(b + i));
+                // SAFETY: as below, each row with a page of its own.
+                unsafe { fold::<V, S, TOGETHER>(f, b, Pages::Own(keys), Pages::Own(values), dk, dvp, &seen) };
+                b += TOGETHER;
+                continue;
+            }
             let (keys, values) = rows.page(id, kv_head);
             by_tiles!(V, b * group..end * group, |from, R| {
                 let seen: [usize; R] = std::array::from_fn(|r| seen((from + r) / group));
                 // SAFETY: `f` holds `group` rows a sequence, the page PAGE positions; `seen` ascends within a run.
-                unsafe { fold::<V, S, R>(f, from, keys.as_ptr(), values.as_ptr(), dk, dvp, &seen) }
+                unsafe {
+                    fold::<V, S, R>(
+                        f,
+                        from,
+                        Pages::Shared(keys.as_ptr()),
+                        Pages::Shared(values.as_ptr()),
+                        dk,
+                        dvp,
+                        &seen,
+                    )
+                }
             });
             b = end;
         }

@@ -16,17 +16,27 @@ const _: () = assert!(PAGE == LINE, "the positions of a page are one line");
 pub(super) trait Stored: Copy + Default + Send + Sync {
     /// Rows of values are padded to a multiple of this.
     const UNIT: usize;
-    /// The value, rounded where it has to be.
-    fn of(x: f32) -> Self;
+    /// The values side by side, rounded where they have to be.
+    fn narrow(from: &[f32], to: &mut [Self]);
     /// Where value `i` of a line lies.
     fn place(i: usize) -> usize;
     /// Stores a row, its last line perhaps short.
-    #[inline(always)]
     fn put(row: &[f32], to: &mut [Self]) {
+        let mut line = [Self::default(); LINE];
         for (row, to) in row.chunks(LINE).zip(to.chunks_mut(LINE)) {
-            match <&[f32; LINE]>::try_from(row) {
-                Ok(row) => (0..LINE).for_each(|i| to[Self::place(i)] = Self::of(row[i])),
-                Err(_) => row.iter().enumerate().for_each(|(i, x)| to[Self::place(i)] = Self::of(*x)),
+            Self::narrow(row, &mut line[..row.len()]);
+            for (i, x) in line[..row.len()].iter().enumerate() {
+                to[Self::place(i)] = *x;
+            }
+        }
+    }
+    /// Stores a column, one value in each line from `to[0]` on.
+    fn put_column(column: &[f32], to: &mut [Self]) {
+        let mut part = [Self::default(); 2 * LINE];
+        for (column, to) in column.chunks(part.len()).zip(to.chunks_mut(part.len() * LINE)) {
+            Self::narrow(column, &mut part[..column.len()]);
+            for (x, to) in part[..column.len()].iter().zip(to.iter_mut().step_by(LINE)) {
+                *to = *x;
             }
         }
     }
@@ -39,9 +49,8 @@ pub(super) trait Stored: Copy + Default + Send + Sync {
 
 impl Stored for f32 {
     const UNIT: usize = WIDTH;
-    #[inline(always)]
-    fn of(x: f32) -> f32 {
-        x
+    fn narrow(from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
     }
     #[inline(always)]
     fn place(i: usize) -> usize {
@@ -57,9 +66,8 @@ impl Stored for f32 {
 /// The bits of a bf16 (a type whose zeros the allocator knows, so that pages that are never used are never touched).
 impl Stored for u16 {
     const UNIT: usize = LINE;
-    #[inline(always)]
-    fn of(x: f32) -> u16 {
-        to_bf16(x)
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        narrow_part(from, to);
     }
     #[inline(always)]
     fn place(i: usize) -> usize {
@@ -74,8 +82,17 @@ impl Stored for u16 {
 }
 
 dispatch! {
+    /// Each value to the nearest bf16.
+    fn narrow_part(from: &[f32], to: &mut [u16]) = narrow_part_body;
     /// Each value to the nearest bf16 and back.
     fn round_part(x: &mut [f32]) = round_part_body;
+}
+
+#[inline(always)]
+fn narrow_part_body(from: &[f32], to: &mut [u16]) {
+    for (to, x) in to.iter_mut().zip(from) {
+        *to = to_bf16(*x);
+    }
 }
 
 #[inline(always)]

@@ -320,6 +320,39 @@ fn many_rows_of_a_sequence_decode_together() {
     }
 }
 
+/// Sequences that share nothing, of many lengths: a row each, several of them side by side.
+#[test]
+fn strangers_decode_together() {
+    // So many that a task has four of them and more.
+    let lengths = [40, 1, 64, 33, 97, 32, 5, 70, 31, 96, 2, 65, 64].repeat(5);
+    let total: usize = lengths.iter().sum();
+    for (precision, b) in stored(total) {
+        let s = b.s;
+        let starts: Vec<usize> = (0..lengths.len()).map(|i| lengths[..i].iter().sum()).collect();
+        let segments: Vec<Segment> = starts.iter().zip(&lengths).map(|(&at, &n)| sequence(at, n)).collect();
+        let (out, _) = run(&b, &segments);
+        let mut cache = Cache::with_pages(4 * lengths.len(), s, precision);
+        let tables: Vec<Vec<u32>> = (0..lengths.len() as u32).map(|i| (4 * i..4 * i + 4).collect()).collect();
+        let places = lengths.iter().zip(&tables);
+        let places: Vec<(u32, u32)> =
+            places.flat_map(|(&n, t)| (0..n).map(|p| (t[p / PAGE], (p % PAGE) as u32))).collect();
+        cache.write_rows(&places, &b.k, &b.v);
+        let (wq, wo) = (s.heads * s.dk, s.heads * s.dv);
+        let last: Vec<usize> = starts.iter().zip(&lengths).map(|(at, n)| at + n - 1).collect();
+        let pick =
+            |x: &[f32], w: usize| last.iter().flat_map(|r| x[r * w..][..w].to_vec()).collect::<Vec<f32>>();
+        let (q, want) = (pick(&b.q, wq), pick(&out, wo));
+        let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
+        let decoded = || {
+            let mut out = vec![0.0; want.len()];
+            decode(&q, &cache, &tables, &lengths, s, &mut out);
+            out
+        };
+        same("decode", &want, &any_threads("decode", decoded));
+        each_level(|level| same(level.name(), &want, &decoded()));
+    }
+}
+
 #[test]
 fn great_scores_neither_overflow_nor_leak() {
     let s = Shape { heads: 1, kv_heads: 1, dk: 1, dv: 1, scale: 1.0 };

@@ -7,26 +7,62 @@ use super::PAGE;
 use super::stored::Stored;
 use crate::lanes::{Lanes, WIDTH, exp};
 
+/// The page that R rows look at.
+#[derive(Clone, Copy)]
+pub(super) enum Pages<S, const R: usize> {
+    /// all the same one: read once
+    Shared(*const S),
+    /// each its own: R rows together still keep more sums in flight than one
+    Own([*const S; R]),
+}
+
+impl<S, const R: usize> Pages<S, R> {
+    #[inline(always)]
+    fn of(self, r: usize) -> *const S {
+        match self {
+            Pages::Shared(page) => page,
+            Pages::Own(pages) => pages[r],
+        }
+    }
+
+    #[inline(always)]
+    fn first(self) -> *const S {
+        self.of(0)
+    }
+
+    /// From value `n` of each page on.
+    #[inline(always)]
+    fn add(self, n: usize) -> Pages<S, R> {
+        match self {
+            Pages::Shared(page) => Pages::Shared(page.wrapping_add(n)),
+            Pages::Own(pages) => Pages::Own(pages.map(|page| page.wrapping_add(n))),
+        }
+    }
+}
+
 /// Weights of R rows over a page.
 pub(super) type Weights<const R: usize> = [[f32; PAGE]; R];
 
-/// x_r · column_j for R rows and all positions j of a page: `page` is `[n][PAGE]`, rows of x lie `stride` apart.
+/// x_r · column_j for R rows and all positions j of their page: a page is `[n][PAGE]`, rows of x lie `stride` apart.
 ///
 /// # Safety
-/// `n` values must be readable at each row and `n · PAGE` at `page`.
+/// `n` values must be readable at each row and `n · PAGE` at each page.
 #[inline(always)]
 pub(super) unsafe fn products<V: Lanes, S: Stored, const R: usize>(
     x: *const f32,
     stride: usize,
-    page: *const S,
+    pages: Pages<S, R>,
     n: usize,
 ) -> [[V; 2]; R] {
     let mut sums = [[V::splat(0.0); 2]; R];
     for d in 0..n {
         // SAFETY: the caller's promise; d < n.
         unsafe {
-            let [a, b] = S::load::<V, 2>(page.add(d * PAGE));
+            let [mut a, mut b] = S::load::<V, 2>(pages.first().add(d * PAGE));
             for r in 0..R {
+                if let Pages::Own(own) = pages {
+                    [a, b] = S::load::<V, 2>(own[r].add(d * PAGE));
+                }
                 let x = V::splat(*x.add(r * stride + d));
                 sums[r][0] = x.fma(a, sums[r][0]);
                 sums[r][1] = x.fma(b, sums[r][1]);
@@ -36,29 +72,29 @@ pub(super) unsafe fn products<V: Lanes, S: Stored, const R: usize>(
     sums
 }
 
-/// to_r = to_r · by_r + Σ_j weights_r,j · row_j, j ascending over the `seen_r` first positions; `page` is
-/// `[PAGE][width]` (padded as it is stored), `to` `[R][width]`, width a multiple of 16, seen ascending in r.
+/// to_r = to_r · by_r + Σ_j weights_r,j · row_j, j ascending over the `seen_r` first positions; a page is
+/// `[PAGE][width]` (padded as it is stored), `to` `[R][width]`, width a multiple of 16.
 ///
 /// # Safety
-/// `page` must be readable in its first `seen` rows, `to` readable and writable.
+/// Pages must be readable in their first `seen` rows, `to` readable and writable.
 #[inline(always)]
 pub(super) unsafe fn mix<V: Lanes, S: Stored, const R: usize>(
     weights: &Weights<R>,
     seen: &[usize; R],
     by: &[f32; R],
-    page: *const S,
+    pages: Pages<S, R>,
     width: usize,
     to: *mut f32,
 ) {
     let mut c = 0;
     while c + 2 * WIDTH <= width {
         // SAFETY: 32 columns are left.
-        unsafe { mix_columns::<V, S, R, 2>(weights, seen, by, page.add(c), width, to.add(c)) };
+        unsafe { mix_columns::<V, S, R, 2>(weights, seen, by, pages.add(c), width, to.add(c)) };
         c += 2 * WIDTH;
     }
     if c < width {
         // SAFETY: 16 columns are left.
-        unsafe { mix_columns::<V, S, R, 1>(weights, seen, by, page.add(c), width, to.add(c)) };
+        unsafe { mix_columns::<V, S, R, 1>(weights, seen, by, pages.add(c), width, to.add(c)) };
     }
 }
 
@@ -69,7 +105,7 @@ unsafe fn mix_columns<V: Lanes, S: Stored, const R: usize, const N: usize>(
     weights: &Weights<R>,
     seen: &[usize; R],
     by: &[f32; R],
-    page: *const S,
+    pages: Pages<S, R>,
     width: usize,
     to: *mut f32,
 ) {
@@ -82,9 +118,13 @@ unsafe fn mix_columns<V: Lanes, S: Stored, const R: usize, const N: usize>(
                 sums[r][n] = V::load(to.add(r * width + n * WIDTH)).mul(V::splat(by[r]));
             }
         }
-        for j in 0..seen[0] {
-            let row = S::load::<V, N>(page.add(j * stride));
+        let all = seen.iter().fold(seen[0], |least, &n| n.min(least));
+        for j in 0..all {
+            let mut row = S::load::<V, N>(pages.first().add(j * stride));
             for r in 0..R {
+                if let Pages::Own(own) = pages {
+                    row = S::load::<V, N>(own[r].add(j * stride));
+                }
                 let w = V::splat(weights[r][j]);
                 for n in 0..N {
                     sums[r][n] = w.fma(row[n], sums[r][n]);
@@ -92,8 +132,9 @@ unsafe fn mix_columns<V: Lanes, S: Stored, const R: usize, const N: usize>(
             }
         }
         for r in 0..R {
-            for j in seen[0]..seen[r] {
-                let (w, row) = (V::splat(weights[r][j]), S::load::<V, N>(page.add(j * stride)));
+            for j in all..seen[r] {
+                let row = S::load::<V, N>(pages.of(r).add(j * stride));
+                let w = V::splat(weights[r][j]);
                 for n in 0..N {
                     sums[r][n] = w.fma(row[n], sums[r][n]);
                 }
@@ -197,8 +238,8 @@ pub(super) struct Fold {
 pub(super) unsafe fn fold<V: Lanes, S: Stored, const R: usize>(
     f: Fold,
     from: usize,
-    keys: *const S,
-    values: *const S,
+    keys: Pages<S, R>,
+    values: Pages<S, R>,
     dk: usize,
     dvp: usize,
     seen: &[usize; R],

@@ -157,26 +157,25 @@ impl Sampling {
         }
         let kept = &mut scratch.kept;
         kept.clear();
-        let weights = scratch.row.iter().enumerate().filter(|w| *w.1 > 0.0);
-        kept.extend(weights.map(|(i, &w)| (i as u32, f64::from(w))));
-        let more_probable = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let mut total = 0.0;
+        let mut rare = 0.0;
+        if self.top_k == 0 && self.top_p < 1.0 {
+            total = scratch.row.iter().map(|&w| f64::from(w)).sum();
+            // All that are rarer hold less than half of what top-p leaves out: none of them is needed to reach it.
+            rare = 0.5 * (1.0 - f64::from(self.top_p)) * total / scratch.row.len() as f64;
+        }
+        let weights = scratch.row.iter().enumerate().map(|(i, &w)| (i as u32, f64::from(w)));
+        kept.extend(weights.filter(|w| w.1 > 0.0 && w.1 >= rare));
         if self.top_k > 0 && self.top_k < kept.len() {
             kept.select_nth_unstable_by(self.top_k - 1, more_probable);
             kept.truncate(self.top_k);
             kept.sort_unstable_by_key(|t| t.0);
         }
         if self.top_p < 1.0 {
-            let total: f64 = kept.iter().map(|t| t.1).sum();
-            kept.sort_unstable_by(more_probable);
-            let mut mass = 0.0;
-            let enough = f64::from(self.top_p) * total;
-            let count = kept.iter().take_while(|t| {
-                let open = mass < enough;
-                mass += t.1;
-                open
-            });
-            let count = count.count();
-            kept.truncate(count.max(1));
+            if self.top_k > 0 {
+                total = kept.iter().map(|t| t.1).sum();
+            }
+            keep_mass(kept, f64::from(self.top_p) * total);
             kept.sort_unstable_by_key(|t| t.0);
         }
         if self.min_p > 0.0 {
@@ -185,6 +184,32 @@ impl Sampling {
         }
         invert(kept.iter().copied(), u)
     }
+}
+
+/// Order of probability, ties to the lower id.
+fn more_probable(a: &(u32, f64), b: &(u32, f64)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Keeps the most probable tokens, one at least, until together they reach `enough`. Sorts no more of them than it needs.
+fn keep_mass(tokens: &mut Vec<(u32, f64)>, enough: f64) {
+    let (mut mass, mut count, mut sorted) = (0.0, 0, 0);
+    while sorted < tokens.len() && mass < enough {
+        let rest = &mut tokens[sorted..];
+        let part = rest.len().min(64.max(3 * sorted));
+        if part < rest.len() {
+            rest.select_nth_unstable_by(part - 1, more_probable);
+        }
+        rest[..part].sort_unstable_by(more_probable);
+        for token in &rest[..part] {
+            if mass < enough {
+                mass += token.1;
+                count += 1;
+            }
+        }
+        sorted += part;
+    }
+    tokens.truncate(count.max(1));
 }
 
 /// The token in whose share of the total mass `u` falls; tokens stand in rising order of id.
@@ -277,6 +302,34 @@ mod tests {
         assert_eq!(kept(&Sampling { top_p: 0.5, ..plain() }), [0, 2]);
         assert_eq!(kept(&Sampling { min_p: 0.3, ..plain() }), [0, 2, 3]);
         assert!(frequencies(&plain(), &logits, &[0, 2])[0] == 0.0);
+    }
+
+    /// However peaked or flat a distribution is, top-p keeps the shortest prefix of the sorted tokens.
+    #[test]
+    fn top_p_keeps_what_a_whole_sort_would() {
+        let n = 3000;
+        for (sharpness, top_p) in
+            [(0.0, 0.5), (0.001, 0.95), (1.0, 0.9), (6.0, 0.99), (30.0, 0.3), (2.0, 0.999999)]
+        {
+            let logits: Vec<f32> = (0..n).map(|i| ((i * 7919) % n) as f32 / n as f32 * sharpness).collect();
+            let (s, mut scratch) = (Sampling { top_p, ..plain() }, Scratch::default());
+            s.draw_tempered(&logits, 0.5, &[7, 8], 1.0, &mut scratch);
+            let mut sorted: Vec<(u32, f64)> =
+                scratch.row.iter().map(|&w| f64::from(w)).zip(0..).map(|(w, i)| (i, w)).collect();
+            sorted.sort_by(more_probable);
+            let total: f64 = scratch.row.iter().map(|&w| f64::from(w)).sum();
+            let mut mass = 0.0;
+            let mut want: Vec<u32> = Vec::new();
+            for (i, w) in sorted {
+                if mass < f64::from(top_p) * total {
+                    mass += w;
+                    want.push(i);
+                }
+            }
+            want.sort_unstable();
+            let kept: Vec<u32> = scratch.kept.iter().map(|t| t.0).collect();
+            assert!(kept == want, "sharpness {sharpness}, top-p {top_p}: {} and {}", kept.len(), want.len());
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ fn bytes_do_not_depend_on_how_the_work_is_cut() {
                 "--micro-tokens 64 --sequences 11",
                 "--micro-tokens 100000 --kv-memory 4096",
                 "--kv-memory 1",
+                "--longest-first --sequences 7",
+                "--longest-first --kv-memory 1",
             ] {
                 let other = rollout(policy, &format!("{draw} {cut}"), &given).success();
                 assert!(whole == other, "{policy} {dtype} {cut}");

@@ -59,6 +59,10 @@ pub struct Flags {
     /// Memory for keys and values, in MiB; where it is short, sequences wait and are computed again
     #[arg(long, default_value_t = 1024, value_name = "MIB", conflicts_with = "endpoint")]
     kv_memory: usize,
+    /// Begin with the longest prompts, so that no long one runs on alone at the end; the rows stay in their order, byte for
+    /// byte, and groups are kept in memory until it is their turn
+    #[arg(long, conflicts_with = "endpoint")]
+    longest_first: bool,
     #[command(flatten)]
     pub follow: crate::follow::Flags,
     /// Only the first N tasks
@@ -73,7 +77,7 @@ pub struct Flags {
 }
 
 /// Names of the flags that say how to draw, and would be ignored by `--score`.
-pub const FLAGS: [&str; 23] = [
+pub const FLAGS: [&str; 24] = [
     "follow",
     "prompts",
     "max_lag",
@@ -93,6 +97,7 @@ pub const FLAGS: [&str; 23] = [
     "prefill",
     "sequences",
     "kv_memory",
+    "longest_first",
     "limit",
     "resume",
     "show_tokens",
@@ -142,6 +147,7 @@ impl Flags {
             max_sequences: self.sequences,
             prefill_tokens: args.micro_tokens,
             kv_bytes: self.kv_memory.saturating_mul(1 << 20),
+            longest_first: self.longest_first,
             stop: self.stop.clone(),
             stop_tokens: self.stop_tokens(tokenizer)?,
             seed: args.seed.seed,

@@ -66,6 +66,8 @@ pub struct Limits {
     pub prefill_tokens: usize,
     /// bytes for keys and values
     pub kv_bytes: usize,
+    /// the longest prompts first, instead of in order: a long one that begins last would run on alone
+    pub longest_first: bool,
     /// texts that end a completion; they stay in it
     pub stop: Vec<String>,
     /// tokens that end a completion, besides the policy's end-of-sequence tokens

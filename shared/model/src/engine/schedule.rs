@@ -1,6 +1,6 @@
 //! Who is in the batch: who joins, who waits, and who has to leave when pages run out.
 //!
-//! Age is the order of (request, sample). Running sequences are older than interrupted ones, these older than the samples
+//! Age is the order in which prompts wait at first, then of samples. Running sequences are older than interrupted ones, these older than the samples
 //! of open groups, these older than waiting requests; whoever is oldest never yields, so a run always gets on.
 
 use std::collections::VecDeque;
@@ -33,10 +33,14 @@ pub(super) struct Run<'e, 'p> {
 
 impl<'e, 'p> Run<'e, 'p> {
     pub fn of(engine: &'e mut Engine<'p>, requests: &'e [Request]) -> Run<'e, 'p> {
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        if engine.limits.longest_first {
+            order.sort_by_key(|&i| std::cmp::Reverse(requests[i].prompt.len()));
+        }
         Run {
             engine,
             requests,
-            waiting: (0..requests.len()).map(|i| (i, 0)).collect(),
+            waiting: order.into_iter().map(|i| (i, 0)).collect(),
             groups: VecDeque::new(),
             running: Vec::new(),
             interrupted: VecDeque::new(),

@@ -24,6 +24,7 @@ fn limits(policy: &Policy, pages: usize) -> Limits {
         max_sequences: 64,
         prefill_tokens: 4096,
         kv_bytes: pages * Pages::page_bytes(policy.config.layers, policy.shape(), policy.precision()),
+        longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),
         seed: 5,
@@ -75,8 +76,10 @@ fn a_tiny_memory_gives_the_bytes_of_a_huge_one() {
             [(8, 64, 4096), (9, 64, 16), (11, 5, 1), (20, 64, 100), (40, 64, 4096), (64, 3, 7)]
         {
             let cut = Limits { max_sequences: sequences, prefill_tokens: prefill, ..limits(&policy, pages) };
+            let turned = Limits { longest_first: true, ..cut.clone() };
             let (drawn, progress) = draw(&policy, &requests, cut);
             assert!(drawn == whole, "{preset}: {pages} pages, {sequences} sequences, {prefill} tokens");
+            assert!(drawn == draw(&policy, &requests, turned).0, "{preset}: {pages} pages, longest first");
             assert!(progress.peak_pages <= pages, "{progress:?}");
             assert_eq!(progress.completions, 35);
             assert!(progress.interrupted > 0 || progress.recomputed == 0);
