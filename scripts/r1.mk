@@ -159,7 +159,7 @@ REQUESTS = $(BIN)/r1-tasks --family general $(BILINGUAL) --split train --count $
 endif
 ALL_TASKS = { $(call PRACTICE,$(PROMPTS),70$(1));$(if $(call is-late,$(1)), $(call REQUESTS,$(PROMPTS),75$(1));) }
 OPINION_NEEDS = $(if $(call is-late,$(1)),$(JUDGES)/helpful/done $(JUDGES)/harmless/done)
-OPINION_PIPE = $(if $(call is-late,$(1)),| $(OPINIONS) --metrics $(ALL)/judging.jsonl )
+OPINION_PIPE = $(if $(call is-late,$(1)),| $(OPINIONS) --metrics $(ALL)/judging-metrics.jsonl )
 $(call REINFORCE,$(ALL),$(SFT_AGAIN)/policy,$(ALL_ROUNDS),ALL_TASKS,$(ALL_REWARDS),$(FORM) --temperature 0.7,$(R1_GRPO),OPINION)
 
 $(eval $(call EVALUATE,sft,$(SFT)/policy,$(SFT)/done,$(FORM)))

@@ -16,7 +16,7 @@ define ROUND
 $(1)/round-$(2)/advantaged.jsonl: $(4) $(9) | settled
 	mkdir -p $$(@D)
 	$(5) \
-	  | $(BIN)/r1-rollout $(3) --samples $(GROUP) $(7) $(SAMPLER) --metrics $(1)/sampling.jsonl \
+	  | $(BIN)/r1-rollout $(3) --samples $(GROUP) $(7) $(SAMPLER) --metrics $(1)/sampling-metrics.jsonl \
 	  $(10)| $(BIN)/r1-reward $(6) $(JUDGE) \
 	  | $(BIN)/r1-advantage > $$@.part
 	mv $$@.part $$@

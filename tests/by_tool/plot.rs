@@ -53,8 +53,11 @@ fn run_directory(run: &Path) {
     write("1-zero/round-1/advantaged.jsonl", &advantaged);
     write("1-zero/round-10/advantaged.jsonl", &advantaged);
     write("1-zero/round-2/advantaged.jsonl", "this is never read\n");
-    write("1-zero/sampling.jsonl", "{\"tokens\":10,\"seconds\":61.5}\n{\"tokens\":10,\"seconds\":61.5}\n");
-    write("1-zero/judging.jsonl", "{\"name\":\"helpful\",\"seconds\":42}\n");
+    write(
+        "1-zero/sampling-metrics.jsonl",
+        "{\"tokens\":10,\"seconds\":61.5}\n{\"tokens\":10,\"seconds\":61.5}\n",
+    );
+    write("1-zero/judging-metrics.jsonl", "{\"name\":\"helpful\",\"seconds\":42}\n");
     write("judges/helpful/metrics.jsonl", &metrics(3));
     let reply = |id: &str, helpful: f64| {
         let reward = serde_json::json!({"total": helpful, "helpful": helpful, "format": 1.0});

@@ -354,7 +354,7 @@ fn offsets(rows: &[Row]) -> Vec<usize> {
 }
 
 /// Packs the chosen rows; inverse temperatures one a target.
-fn pack(rows: &[Row], chosen: &[usize]) -> (Packed, Vec<f32>) {
+pub(crate) fn pack(rows: &[Row], chosen: &[usize]) -> (Packed, Vec<f32>) {
     let sequences: Vec<Sequence> =
         chosen.iter().map(|&i| Sequence { prompt: rows[i].prompt, completion: rows[i].completion }).collect();
     let inv_temperature = chosen

@@ -7,7 +7,7 @@
 //! RUN/STAGE/*.json                    reports of r1-reject
 //! RUN/STAGE/policy                    a tokenizer, to show completions token by token
 //! RUN/8-distill/STUDENT/…             the same for each student
-//! RUN/STAGE/{sampling,judging}.jsonl  what r1-rollout and r1-judge say of their rounds
+//! RUN/STAGE/{sampling,judging}-metrics.jsonl   what r1-rollout and r1-judge say of their rounds
 //! RUN/judges/NAME/metrics.jsonl       curves of a preference model
 //! RUN/eval/NAME.jsonl                 judged completions of the held-out tasks
 //! RUN/general/NAME.jsonl              judged replies to general requests
@@ -182,7 +182,7 @@ impl RunDirectory {
 fn stage(path: &Path, folder: String, title: String, does: &str) -> Stage {
     let there = |name: &str| Some(path.join(name)).filter(|file| file.is_file());
     let metrics = there("metrics.jsonl");
-    let beside = [there("sampling.jsonl"), there("judging.jsonl")];
+    let beside = [there("sampling-metrics.jsonl"), there("judging-metrics.jsonl")];
     let mut rounds: Vec<(u64, PathBuf)> = folders(path)
         .into_iter()
         .filter_map(|round| {
