@@ -5,7 +5,7 @@
 #   scripts/bench/rollout.sh POLICY TINY PYTHON [GGUF]
 #
 # POLICY and TINY: policy directories (SmolLM2-135M from its GGUF file; r1-tiny). PYTHON: with torch and transformers; with
-# llama_cpp and gguf too where GGUF, POLICY's file, is given. REPEAT=3, CASES="many one prefill groups tiny", PEERS="transformers llama".
+# llama_cpp and gguf too where GGUF, POLICY's file, is given. REPEAT=3, CASES="many one prefill groups tiny", PEERS="transformers llama" (and transformers-bf16).
 #
 # many: 64 prompts of about 40 tokens, 64 new ones each. one: one of them. prefill: 8 prompts of about 512 tokens, one new token.
 # groups: the same prompts, 16 completions of 64 tokens each. tiny: 256 prompts of about 16 tokens, 64 new ones each, of TINY.
@@ -71,5 +71,5 @@ awk -F, '
       print line
     }
   }' "$work/times"
-[ -f "$work/groups" ] && awk -F, '
+[ ! -f "$work/groups" ] || awk -F, '
   { printf "groups, %s: %.2f s, prefill %.2f s + decoding %.2f s: %.2f times the two\n", $5, $2, $3, $4, $2 / ($3 + $4) }' "$work/groups"

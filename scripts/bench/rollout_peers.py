@@ -2,7 +2,8 @@
 
 Prints lines `case,engine,seconds,tokens`. llama.cpp is driven as its own batched bench does it: all prompts in one call, a
 group's prompt once and its cache shared, then one call a step with a token of every sequence; nothing is sampled there (a fixed
-token goes on), which is in its favour. transformers runs in f32: in bf16 torch needs instructions that this machine may lack.
+token goes on), which is in its favour. transformers runs in f32, and in bf16 where it is asked for (`transformers-bf16`): torch needs instructions for it that a machine may
+lack, and dies then. llama.cpp runs on the file as it is, too.
 """
 
 import json
@@ -36,7 +37,7 @@ def tell(case, engine, run, tokens):
     print(f"{case},{engine},{statistics.median(times)},{tokens}", flush=True)
 
 
-def through_transformers():
+def through_transformers(kind):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -47,7 +48,7 @@ def through_transformers():
         tokenizer = AutoTokenizer.from_pretrained(directory)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         tokenizer.padding_side = "left"
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype={"f32": torch.float32, "bf16": torch.bfloat16}[kind]).eval()
         for case in own:
             samples, new = shape(case)
             batch = tokenizer(prompts(case), return_tensors="pt", padding=True, return_token_type_ids=False)
@@ -58,14 +59,16 @@ def through_transformers():
                                    min_new_tokens=new, max_new_tokens=new)
 
             count = len(batch["input_ids"]) * samples * new
-            tell(case, "transformers f32", run, int(batch["attention_mask"].sum()) if case == "prefill" else count)
+            tell(case, f"transformers {kind}", run, int(batch["attention_mask"].sum()) if case == "prefill" else count)
 
 
 def through_llama(kind):
     import llama_cpp as ll
 
-    file = Path(work) / f"{kind}.gguf"
-    subprocess.run([sys.executable, Path(__file__).with_name("gguf_as.py"), gguf, file, kind], check=True, stdout=subprocess.DEVNULL)
+    file = Path(gguf)
+    if kind != "as it is":
+        file = Path(work) / f"{kind}.gguf"
+        subprocess.run([sys.executable, Path(__file__).with_name("gguf_as.py"), gguf, file, kind], check=True, stdout=subprocess.DEVNULL)
     ll.llama_log_set(quiet, None)
     ll.llama_backend_init()
     model = ll.llama_model_load_from_file(str(file).encode(), ll.llama_model_default_params())
@@ -116,11 +119,13 @@ def through_llama(kind):
         ll.llama_free(context)
 
 
-if "transformers" in peers:
-    through_transformers()
-if "llama" in peers and gguf:
+if "transformers" in peers.split():
+    through_transformers("f32")
+if "transformers-bf16" in peers.split():
+    through_transformers("bf16")
+if "llama" in peers.split() and gguf:
     import llama_cpp
 
     quiet = llama_cpp.llama_log_callback(lambda *_: None)
-    for kind in ["bf16", "f32"]:
+    for kind in ["bf16", "f32", "as it is"]:
         through_llama(kind)
