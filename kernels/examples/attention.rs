@@ -4,7 +4,7 @@
 //! cargo run --release -p r1-kernels --example attention -- 9 3 64 2x1024 8x256    heads, kv heads, channels, sequences x tokens
 //! ```
 //! One line of JSON each: the best seconds of a second's runs. Scores, softmax and sums are f32 in both precisions, so there is one figure.
-//! `scripts/bench/kernels.py` puts it beside PyTorch.
+//! `scripts/bench/product.py` puts it beside PyTorch.
 
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Matrix products and attention beside PyTorch's, in turns in one run.
 
-    scripts/bench/kernels.py [ROUNDS]        # run with a Python that has torch; cargo must be there; ROUNDS: 3
+    scripts/bench/product.py [ROUNDS]        # run with a Python that has torch; cargo must be there; ROUNDS: 3
 
 Products: y = x Wt, dx = dy W and dW = dyt x in f32 and bf16, GFLOP/s on all cores, and the share of what multiply-adds in registers
 reach in the same run (AMX: of tiles fed from the first-level cache, where there is AMX). Ours rounds f32 activations to bf16 on the way
