@@ -2,13 +2,14 @@
 # Whole training steps (forward, backward, AdamW) beside PyTorch's, one after the other in one run: SmolLM2-135M's shape, a Llama of 4.5
 # million parameters, the default DeepSeek-V3-shaped policy. Weights are drawn: only the shapes matter.
 #
-#   scripts/bench/train.sh PYTHON [ROUNDS]        PYTHON: with torch and transformers (scripts/golden/requirements.txt); ROUNDS: 3
+#   scripts/bench/train.sh PYTHON [ROUNDS]        PYTHON: with torch and transformers (scripts/golden/requirements.txt); ROUNDS: 3;
+#   CASES: shape:sequences:tokens …
 #
 # Prints a table of medians over the rounds: tokens a second, ratio to the fastest PyTorch of the shape, peak memory. PyTorch runs in f32,
 # in bf16 (weights and all) and with autocast. Where its bf16 dies with an illegal instruction (AMX hidden by the hypervisor), set
 # ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 and say so.
 set -euo pipefail
-python=$1 rounds=${2:-3}
+python=$1 rounds=${2:-3} cases=${CASES:-smollm2:8:256 smollm2:2:1024 llama:64:128 r1-tiny:64:128}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
 work=$(mktemp -d)
@@ -29,8 +30,8 @@ printf '{"prompt":"What is 2 + 3?","completion":"5"}\n' > "$work/corpus.jsonl"
 sed 's/"vocab_size": [0-9]*/"vocab_size": 1024/' "$work/tiny/config.json" > "$work/r1-tiny.json"
 
 for round in $(seq "$rounds"); do
-  for case in "smollm2 8 256" "smollm2 2 1024" "llama 64 128" "r1-tiny 64 128"; do
-    set -- $case
+  for case in $cases; do
+    set -- ${case//:/ }
     for dtype in f32 bf16; do
       "$step" "$work/$1.json" "$2" "$3" "$dtype" 3 2>/dev/null | sed "s/^{/{\"who\":\"r1\",\"case\":\"$1 $2 x $3\",/" || true
     done

@@ -2,8 +2,8 @@
 //!
 //! A task is a block of rows by a run of panels. Within it one panel (or a slab of it) meets all rows of the
 //! block, so that it comes from memory once and from the caches after. f32 rows are read where they stand. bf16
-//! rows are rounded once: by the one task that needs them into its thread's own buffer, or, where several tasks
-//! will need them, by all threads together before.
+//! rows are rounded by each task that needs them, into its thread's own buffer: words that another core has just
+//! written cost more to fetch than to make.
 
 use std::ops::Range;
 
@@ -18,8 +18,6 @@ use crate::{Isa, Precision};
 const SLAB: usize = 512;
 /// Row tiles of a task, at most.
 const TILES: usize = 8;
-/// Below this many words rows are rounded by the caller alone.
-const FEW: usize = 8 * 1024;
 
 /// `out[rows, columns] = x · panels (+ bias)`.
 struct Product<'a> {
@@ -100,33 +98,12 @@ fn cut<W: Way>(p: &Product, out: &mut [f32]) {
             // SAFETY: tasks cover disjoint blocks of the output; the rows stand at a stride of `depth`.
             unsafe { block::<W>(p, p.x[rows.start * depth..].as_ptr().cast(), depth, rows, panels, &out) }
         });
-    } else if runs == 1 {
+    } else {
         tasks(&|rows, panels| {
             buffer(W::room(rows.len(), steps), |words| {
                 W::round(p.precision, &p.x[rows.start * depth..rows.end * depth], depth, words);
                 // SAFETY: tasks cover disjoint blocks of the output; `words` holds the rows.
                 unsafe { block::<W>(p, words.as_ptr(), stride, rows, panels, &out) }
-            });
-        });
-    } else {
-        buffer(W::room(p.rows, steps), |words| {
-            if p.rows * steps < FEW {
-                W::round(p.precision, p.x, depth, words);
-            } else {
-                let parts = SharedMut::new(words);
-                parallel(p.rows.div_ceil(W::ROWS), |part| {
-                    let rows = part * W::ROWS..p.rows.min((part + 1) * W::ROWS);
-                    let at = W::room(rows.start, steps);
-                    // SAFETY: each task has other rows.
-                    let words = unsafe { parts.slice(at..at + W::room(rows.len(), steps)) };
-                    W::round(p.precision, &p.x[rows.start * depth..rows.end * depth], depth, words);
-                });
-            }
-            let words = &*words;
-            tasks(&|rows, panels| {
-                let a = words[W::room(rows.start, steps)..].as_ptr();
-                // SAFETY: tasks cover disjoint blocks of the output; `words` holds all rows.
-                unsafe { block::<W>(p, a, stride, rows, panels, &out) }
             });
         });
     }
