@@ -113,7 +113,7 @@ impl Run<'_> {
             }
         };
         let limits = self.flags.optimization.limits(&self.flags.compute, self.flags.router_bias_rate);
-        Ok((Trainer::new(policy, optimizer, limits), state))
+        Ok((Trainer::new(policy, optimizer, limits)?, state))
     }
 
     /// Trains to the end, or to a signal.

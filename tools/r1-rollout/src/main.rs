@@ -57,6 +57,8 @@ pub struct Args {
     #[command(flatten)]
     seed: r1_cli::Seed,
     #[command(flatten)]
+    device: r1_cli::Device,
+    #[command(flatten)]
     threads: r1_cli::Threads,
     #[command(flatten)]
     metrics: r1_cli::MetricsFile,

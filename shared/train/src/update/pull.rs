@@ -120,7 +120,7 @@ impl Trainer {
             left = rest;
             if let Some(token) = norm::first_non_finite(own) {
                 let fact = format!("its divergence from the teacher is {}", own[token]);
-                return Some(Refused { row: Some(i), token: Some(token), fact });
+                return Some(Refused::not_finite(Some(i), Some(token), fact));
             }
             (pull.seen)(i, own);
         }
