@@ -72,7 +72,10 @@ impl Device {
             Place::Cpu => Ok(None),
             Place::Cuda(_) if !built => {
                 let fact = "--device cuda: this binary was built without GPUs";
-                Err(crate::misuse(fact, "build it with --features cuda (no toolkit is needed), or use --device cpu"))
+                Err(crate::misuse(
+                    fact,
+                    "build it with --features cuda (no toolkit is needed), or use --device cpu",
+                ))
             }
             Place::Cuda(ordinal) => open(ordinal).map(Some).map_err(|e| crate::misuse(format!("{e:#}"), cpu)),
             Place::Auto if !built => Ok(None),
@@ -130,7 +133,8 @@ mod tests {
     fn the_cpu_stands_in_only_where_nothing_else_was_asked_for() {
         let choose = |place, built, cards: usize| {
             let count = move || if cards < 9 { Ok(cards) } else { anyhow::bail!("no driver") };
-            super::Device { device: place }.choose(built, count, |n| if n < cards { Ok(n) } else { anyhow::bail!("no card") })
+            super::Device { device: place }
+                .choose(built, count, |n| if n < cards { Ok(n) } else { anyhow::bail!("no card") })
         };
         use super::Place::{Auto, Cpu, Cuda};
         for (place, built, cards, device) in [
@@ -155,7 +159,8 @@ mod tests {
         );
         assert_eq!((all.input.name().as_str(), all.seed.seed, all.threads.count()), ("in", 7, 3));
         assert!(All::try_parse_from(["r1-all", "--threads", "0"]).is_err());
-        let asked = |text: &str| All::try_parse_from(["r1-all", "--device", text]).map(|all| all.device.device);
+        let asked =
+            |text: &str| All::try_parse_from(["r1-all", "--device", text]).map(|all| all.device.device);
         assert_eq!(asked("cuda:3").unwrap(), super::Place::Cuda(3));
         assert!(asked("gpu").is_err() && asked("cuda:x").is_err());
         let none = All::parse_from(["r1-all", "--metrics", "metrics"]);

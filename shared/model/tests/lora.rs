@@ -310,8 +310,8 @@ fn a_fresh_adapter_and_one_switched_off_change_no_bit() {
             let options = LoadOptions::adapted(Some(precision));
             let ids = &golden.sequences[1];
             let bits = |policy: &Policy| logits(policy, ids).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            let plain = bits(&golden.plain(options));
-            let mut fresh = golden.plain(options);
+            let plain = bits(&golden.plain(options.clone()));
+            let mut fresh = golden.plain(options.clone());
             let (modules, targets) = lora::choose(&fresh.config, None).unwrap();
             let settings = Settings { rank: 3, alpha: 5.0, rslora: false, targets, dropout: 0.0 };
             lora::initialize(&mut fresh, settings, &modules, 1).unwrap();

@@ -88,7 +88,8 @@ fn scores_and_gradients_agree_with_transformers() {
         // Alone or in company, wherever the prompt ends: the same bits.
         assert!(all.iter().all(|scores| *scores == all[0]), "{name}");
         for (i, s) in sequences.iter().enumerate() {
-            let alone = policy.scores(&packed(std::slice::from_ref(s), 1, policy.config.pad_token_id)).unwrap();
+            let alone =
+                policy.scores(&packed(std::slice::from_ref(s), 1, policy.config.pad_token_id)).unwrap();
             assert_eq!(alone, all[0][i * labels.len()..(i + 1) * labels.len()], "{name}");
         }
     }

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use r1_kernels::{adamw, norm};
-use r1_model::{Policy, device};
 use r1_model::checkpoint::{SaveDtype, save_tensors};
 use r1_model::network::Gradients;
 use r1_model::parameters::{Kind, Parameter};
+use r1_model::{Policy, device};
 use safetensors::{Dtype, SafeTensors};
 
 /// File name of the optimizer's state in a policy directory.
@@ -132,7 +132,8 @@ impl AdamW {
         let Some(device) = policy.device().filter(|_| self.there.is_empty()) else { return Ok(()) };
         for moments in &mut self.moments {
             let (first, second) = (std::mem::take(&mut moments.first), std::mem::take(&mut moments.second));
-            let there = if first.is_empty() { None } else { Some(device::Moments::of(device, &first, &second)?) };
+            let there =
+                if first.is_empty() { None } else { Some(device::Moments::of(device, &first, &second)?) };
             self.there.push(there);
         }
         Ok(())

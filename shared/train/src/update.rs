@@ -189,7 +189,10 @@ impl Trainer {
         let counts_load = self.limits.router_bias_rate != 0.0;
         let (output, mut tape) = if gradient || counts_load {
             let recompute = memory::recompute(&self.policy.config, packed.rows());
-            let (output, tape) = self.policy.forward(&packed, &inv_temperature, entropy, recompute).map_err(Refused::failed)?;
+            let (output, tape) = self
+                .policy
+                .forward(&packed, &inv_temperature, entropy, recompute)
+                .map_err(Refused::failed)?;
             self.load.add(&tape.expert_load);
             (output, Some(tape))
         } else {
@@ -249,9 +252,7 @@ impl Trainer {
     /// A gradient that is not finite: the policy is as it was before.
     pub fn apply(&mut self, rows: &[Row], lr: f64) -> Result<Applied, Refused> {
         self.step(lr).map_err(|unfit| match unfit {
-            Unfit::Gradient(parameter) => {
-                self.trace(rows, parameter).unwrap_or_else(Refused::failed)
-            }
+            Unfit::Gradient(parameter) => self.trace(rows, parameter).unwrap_or_else(Refused::failed),
             Unfit::Device(error) => Refused::failed(error),
         })
     }

@@ -110,7 +110,8 @@ fn a_batch_is_pulled_along_the_slope_however_it_is_cut_and_listed() {
         // The teacher's whole distributions, as a file would hold them.
         let batch = Packed::pack(&sequences);
         let n = batch.target_tokens.len();
-        let (_, top) = teacher.logprobs_with_top(&batch, &vec![0.8; n], policies::VOCABULARY as usize).unwrap();
+        let (_, top) =
+            teacher.logprobs_with_top(&batch, &vec![0.8; n], policies::VOCABULARY as usize).unwrap();
         let mut lists =
             top.ids.chunks(40).map(<[u32]>::to_vec).zip(top.logprobs.chunks(40).map(<[f32]>::to_vec));
         let own: Vec<_> = completions

@@ -97,14 +97,7 @@ impl Network {
         match self.0 {}
     }
 
-    pub(crate) fn logits(
-        &self,
-        _: &[u32],
-        _: &[u32],
-        _: Attend,
-        _: &[u32],
-        _: &mut Vec<f32>,
-    ) -> Result<()> {
+    pub(crate) fn logits(&self, _: &[u32], _: &[u32], _: Attend, _: &[u32], _: &mut Vec<f32>) -> Result<()> {
         match self.0 {}
     }
 

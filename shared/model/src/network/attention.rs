@@ -15,7 +15,7 @@ use crate::config::Attention;
 use crate::parameters::{AttentionIndex, QueryIndex};
 
 /// MLA's low-rank norms use this epsilon whatever the config says (transformers' constructor default).
-pub(crate) const LOW_RANK_EPS: f32 = 1e-6;
+const LOW_RANK_EPS: f32 = 1e-6;
 
 /// How the rows of a forward pass see each other.
 pub enum Attend<'a> {
@@ -69,7 +69,7 @@ struct Latent {
 }
 
 /// Page and slot of each row's own position.
-pub(crate) fn places(tables: &[&[u32]], lens: &[usize]) -> Vec<(u32, u32)> {
+fn places(tables: &[&[u32]], lens: &[usize]) -> Vec<(u32, u32)> {
     let place = |(table, len): (&&[u32], &usize)| {
         (table[(len - 1) / attention::PAGE], ((len - 1) % attention::PAGE) as u32)
     };
@@ -166,7 +166,9 @@ impl Policy {
         match attend {
             Attend::Packed(segments) => attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse),
             Attend::Paged { caches, tables, lens } => {
-                let Caches::Host(caches) = &mut **caches else { unreachable!("a policy on the host has its cache there") };
+                let Caches::Host(caches) = &mut **caches else {
+                    unreachable!("a policy on the host has its cache there")
+                };
                 let places = places(tables, lens);
                 caches[layer].write_rows(&places, &k, &v);
                 attention::decode(&q, &caches[layer], tables, lens, s, &mut out);

@@ -22,8 +22,6 @@ use half::bf16;
 use r1_kernels::{Precision, linear, norm, rope};
 
 pub use attention::Attend;
-#[cfg(feature = "cuda")]
-pub(crate) use attention::{LOW_RANK_EPS, places};
 pub use passes::{Recompute, Tape};
 pub use store::{LoadOptions, Purpose, precision_named};
 
@@ -78,6 +76,12 @@ impl Gradients {
 
     pub(crate) fn on_device(&mut self) -> &mut device::Gradients {
         let Some(gradients) = &mut self.device else { unreachable!("gradients of a policy on the host") };
+        gradients
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn there(&self) -> &device::Gradients {
+        let Some(gradients) = &self.device else { unreachable!("gradients of a policy on the host") };
         gradients
     }
 

@@ -117,8 +117,7 @@ impl Policy {
             Ok(Stacked(views.collect::<Result<_>>()?))
         })?;
         let beside = tensors.prediction_layers(&policy.config);
-        policy.beside =
-            (purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
+        policy.beside = (purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
         Ok(policy)
     }
 
@@ -148,7 +147,15 @@ impl Policy {
         let precision = options.settle()?;
         let (mut parameters, index) = parameters::layout(&config);
         if let Some(device) = &options.device {
-            return Policy::assemble_there(device, config, parameters, index, options.purpose, precision, values_of);
+            return Policy::assemble_there(
+                device,
+                config,
+                parameters,
+                index,
+                options.purpose,
+                precision,
+                values_of,
+            );
         }
         let head = index.head.unwrap_or(index.embedding);
         let forms: Vec<Form> = parameters

@@ -87,8 +87,7 @@ impl Trainer {
         for chosen in plan(units, self.limits.micro_tokens) {
             let packed = self.pack_units(units, &chosen);
             let recompute = memory::recompute(&self.policy.config, packed.rows());
-            let (scores, tape) =
-                self.policy.forward_scores(&packed, recompute).map_err(Refused::failed)?;
+            let (scores, tape) = self.policy.forward_scores(&packed, recompute).map_err(Refused::failed)?;
             self.load.add(&tape.expert_load);
             let mut d = vec![0.0; scores.len()];
             let mut start = 0;
