@@ -66,7 +66,16 @@ pub(crate) use module::Source;
 pub(crate) use product::{Operand, Product};
 
 /// The device code of every op.
-pub(crate) const SOURCES: &[Source] = &[crate::rmsnorm::cuda::SOURCE];
+pub(crate) const SOURCES: &[Source] = &[
+    crate::adamw::cuda::SOURCE,
+    crate::attention::cuda::SOURCE,
+    crate::embedding::cuda::SOURCE,
+    crate::linear::cuda::SOURCE,
+    crate::norm::cuda::SOURCE,
+    crate::rmsnorm::cuda::SOURCE,
+    crate::rope::cuda::SOURCE,
+    crate::swiglu::cuda::SOURCE,
+];
 
 /// What a card or its emulation does. Addresses are the device's.
 pub(crate) trait Backing: Send + Sync {
