@@ -70,6 +70,7 @@ pub(crate) const SOURCES: &[Source] = &[
     crate::adamw::cuda::SOURCE,
     crate::attention::cuda::SOURCE,
     crate::embedding::cuda::SOURCE,
+    crate::head::cuda::SOURCE,
     crate::linear::cuda::SOURCE,
     crate::norm::cuda::SOURCE,
     crate::rmsnorm::cuda::SOURCE,
