@@ -72,6 +72,7 @@ pub(crate) const SOURCES: &[Source] = &[
     crate::embedding::cuda::SOURCE,
     crate::head::cuda::SOURCE,
     crate::linear::cuda::SOURCE,
+    crate::moe::cuda::SOURCE,
     crate::norm::cuda::SOURCE,
     crate::rmsnorm::cuda::SOURCE,
     crate::rope::cuda::SOURCE,

@@ -110,7 +110,7 @@ fn draws_follow_the_rule() {
                     *x = f32::NEG_INFINITY;
                 }
             }
-            let streams: Vec<u64> = (0..rows as u64).map(|i| mix(i)).collect();
+            let streams: Vec<u64> = (0..rows as u64).map(mix).collect();
             let positions: Vec<u32> = (0..rows as u32).map(|i| i * 3).collect();
             let (on_device, s, p) = (on(device, &logits), on(device, &streams), on(device, &positions));
             for rule in rules {
