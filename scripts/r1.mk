@@ -8,7 +8,8 @@
 #:  make r1          R1-Zero, cold start, SFT, RL, rejection sampling, SFT, RL for all, students; then the report
 #:  R1_ROUNDS        rounds of reasoning RL [30]
 #:  ALL_ROUNDS       rounds of RL for all scenarios [24]; in the last JUDGED_ROUNDS [8] of them general requests
-#:                   and preference models take part (the paper: the last 400 of 1,700 steps)
+#:                   and preference models take part (the paper: the last 400 of 1,700 steps); 0 does without them
+#:  REJECT_PROMPTS   problems whose completions are chosen from in rejection sampling [3000; with TASKS as many as PROMPTS]
 #:  GENERAL          general requests (JSONL) for the last stage [drawn]
 #:  REPLIES          general examples (JSONL) for the second SFT, at 1 to 3 reasoning ones [drawn]
 #:  PREFERENCES      pairs (JSONL) to learn `helpful` from, and HARMS to learn `harmless` from [drawn]
@@ -25,13 +26,14 @@ SFT_AGAIN  := $(RUN)/6-sft
 ALL        := $(RUN)/7-rl
 JUDGES     := $(RUN)/judges
 
-R1_ROUNDS     ?= 30
-ALL_ROUNDS    ?= 24
-JUDGED_ROUNDS ?= 8
-GENERAL       ?=
-REPLIES       ?=
-PREFERENCES   ?=
-HARMS         ?=
+R1_ROUNDS      ?= 30
+ALL_ROUNDS     ?= 24
+JUDGED_ROUNDS  ?= 8
+REJECT_PROMPTS ?= $(if $(TASKS),$(PROMPTS),3000)
+GENERAL        ?=
+REPLIES        ?=
+PREFERENCES    ?=
+HARMS          ?=
 BILINGUAL     := --language en=2 --language zh=1
 # Reasoning in words, so that there is a language to keep to; and a base that mixes languages and is not always kind.
 R1_PROBLEMS  ?= --family arithmetic --operands 1-9 --order-matters 0.5 --words 1 $(BILINGUAL)
@@ -43,9 +45,8 @@ ALL_REWARDS  ?= $(R1_REWARDS) --reward general:helpful=1 --reward general:harmle
 PREFER       ?= --epochs 1 --batch-size 32 --lr 3e-4 --warmup 10
 
 # What `make r1` adds to the settings that a run must keep (scripts/zero.mk).
-R1_NAMES := R1_ROUNDS ALL_ROUNDS JUDGED_ROUNDS COLD_WAYS COLD_PROMPTS COLD_FORM WRITER WRITER_FLAGS WRITER_TOKENS WRITTEN GENERAL REPLIES PREFERENCES HARMS R1_REWARDS R1_SFT R1_GRPO ALL_REWARDS \
-  PREFER READABLE PRESETS RL_STUDENTS TAUGHT STUDENT_BASE DISTILL_FLAGS STUDENT_ROUNDS STUDENT_GRPO
-KINDNESS := $(RUN)/general/sft-again.jsonl $(RUN)/general/r1.jsonl
+R1_NAMES := R1_ROUNDS ALL_ROUNDS JUDGED_ROUNDS REJECT_PROMPTS COLD_WAYS COLD_PROMPTS COLD_FORM WRITER WRITER_FLAGS WRITER_TOKENS \
+  WRITTEN GENERAL REPLIES PREFERENCES HARMS R1_REWARDS R1_SFT R1_GRPO ALL_REWARDS PREFER READABLE PRESETS RL_STUDENTS TAUGHT STUDENT_BASE DISTILL_FLAGS STUDENT_ROUNDS STUDENT_GRPO
 R1_SETTINGS_TOO = $(if $(filter r1-stages,$(MAKECMDGOALS)),$(foreach name,$(R1_NAMES),$(name)=$($(name))))
 
 .PHONY: r1 r1-stages
@@ -85,7 +86,7 @@ $(call REINFORCE,$(REASON),$(SFT)/policy,$(R1_ROUNDS),REASON_TASKS,$(R1_REWARDS)
 READABLE ?= $(if $(MODEL),,--format)
 $(REJECT)/rewarded.jsonl: $(REASON)/done
 	mkdir -p $(@D)
-	$(call PRACTICE,$(if $(TASKS),$(PROMPTS),3000),5001) \
+	$(call PRACTICE,$(REJECT_PROMPTS),5001) \
 	  | $(BIN)/r1-rollout $(REASON)/policy $(FORM) --samples 4 $(SAMPLER) \
 	  | $(BIN)/r1-reward $(R1_REWARDS) $(JUDGE) > $@.part
 	mv $@.part $@
@@ -129,7 +130,8 @@ OPINIONS = $(BIN)/r1-judge --score helpful=$(JUDGES)/helpful/policy --score harm
 
 # 7. RL for all scenarios, at temperature 0.7 as in the paper: reasoning first, at the end together with general requests.
 LATE := $(lastword $(shell seq 1 $(ALL_ROUNDS) | tail -n $(JUDGED_ROUNDS) | head -n 1))
-is-late = $(shell [ $(1) -ge $(LATE) ] && echo yes)
+is-late = $(if $(LATE),$(shell [ $(1) -ge $(LATE) ] && echo yes))
+KINDNESS := $(if $(LATE),$(RUN)/general/sft-again.jsonl $(RUN)/general/r1.jsonl)
 ifdef GENERAL
 REQUESTS = scripts/take.sh $(GENERAL) 100 $(1) $(2)
 else

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Problems in two languages: the second number is 4 throughout.
 fn problem(n: u64) -> (String, bool) {
-    let chinese = n % 3 == 0;
+    let chinese = n.is_multiple_of(3);
     (if chinese { format!("{n} 加 4 等于多少？") } else { format!("What is {n} plus 4?") }, chinese)
 }
 
