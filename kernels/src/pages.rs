@@ -113,10 +113,11 @@ unsafe impl GlobalAlloc for Pages {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise: the block is one of this layout.
         match place(&layout) {
             Place::Own => unmap(block, layout.size()),
+            // SAFETY: the caller's promise: the block is one of this layout.
             Place::Shared => unsafe { shared::dealloc(block, layout.size()) },
+            // SAFETY: as above.
             Place::System => unsafe { System.dealloc(block, layout) },
         }
     }

@@ -149,7 +149,7 @@ mod tests {
             if draw(5) < 3 && held.len() < 40 {
                 let size = (draw(1000) + 32) * UNIT;
                 let (block, fresh) = regions.take(size);
-                assert!(!block.is_null() && block as usize % UNIT == 0);
+                assert!(!block.is_null() && (block as usize).is_multiple_of(UNIT));
                 // SAFETY: the block is ours; its ends are marked.
                 unsafe {
                     assert!(!fresh || (*block == 0 && *block.add(size - 1) == 0));
