@@ -25,6 +25,7 @@ include scripts/build.mk
 include scripts/stage.mk
 include scripts/zero.mk
 include scripts/r1.mk
+include scripts/cold.mk
 include scripts/students.mk
 
 .PHONY: clean help

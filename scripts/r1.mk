@@ -1,4 +1,4 @@
-# The stages after R1-Zero: cold start, SFT, reasoning RL, rejection sampling, SFT, RL for all scenarios. Included by the Makefile.
+# The stages after R1-Zero: cold start (cold.mk), SFT, reasoning RL, rejection sampling, SFT, RL for all scenarios. Included by the Makefile.
 #
 # Departures from the paper, at this size: where no MODEL is named, worked solutions that check themselves stand for what
 # people wrote, and the general requests, their replies and the preferences between replies are drawn like the problems.
@@ -8,8 +8,8 @@
 #:  make r1          R1-Zero, cold start, SFT, RL, rejection sampling, SFT, RL for all, students; then the report
 #:  R1_ROUNDS        rounds of reasoning RL [30]
 #:  ALL_ROUNDS       rounds of RL for all scenarios [24]; in the last JUDGED_ROUNDS [8] of them general requests
-#:                   and preference models take part (the paper: the last 400 of 1,700 steps)
-#:  WRITTEN          examples (JSONL) that people wrote for the cold start [worked solutions]
+#:                   and preference models take part (the paper: the last 400 of 1,700 steps); 0 does without them
+#:  REJECT_PROMPTS   problems whose completions are chosen from in rejection sampling [3000; with TASKS as many as PROMPTS]
 #:  GENERAL          general requests (JSONL) for the last stage [drawn]
 #:  REPLIES          general examples (JSONL) for the second SFT, at 1 to 3 reasoning ones [drawn]
 #:  PREFERENCES      pairs (JSONL) to learn `helpful` from, and HARMS to learn `harmless` from [drawn]
@@ -26,14 +26,14 @@ SFT_AGAIN  := $(RUN)/6-sft
 ALL        := $(RUN)/7-rl
 JUDGES     := $(RUN)/judges
 
-R1_ROUNDS     ?= 30
-ALL_ROUNDS    ?= 24
-JUDGED_ROUNDS ?= 8
-WRITTEN       ?=
-GENERAL       ?=
-REPLIES       ?=
-PREFERENCES   ?=
-HARMS         ?=
+R1_ROUNDS      ?= 30
+ALL_ROUNDS     ?= 24
+JUDGED_ROUNDS  ?= 8
+REJECT_PROMPTS ?= $(if $(TASKS),$(PROMPTS),3000)
+GENERAL        ?=
+REPLIES        ?=
+PREFERENCES    ?=
+HARMS          ?=
 BILINGUAL     := --language en=2 --language zh=1
 # Reasoning in words, so that there is a language to keep to; and a base that mixes languages and is not always kind.
 R1_PROBLEMS  ?= --family arithmetic --operands 1-9 --order-matters 0.5 --words 1 $(BILINGUAL)
@@ -45,9 +45,8 @@ ALL_REWARDS  ?= $(R1_REWARDS) --reward general:helpful=1 --reward general:harmle
 PREFER       ?= --epochs 1 --batch-size 32 --lr 3e-4 --warmup 10
 
 # What `make r1` adds to the settings that a run must keep (scripts/zero.mk).
-R1_NAMES := R1_ROUNDS ALL_ROUNDS JUDGED_ROUNDS WRITTEN GENERAL REPLIES PREFERENCES HARMS R1_REWARDS R1_SFT R1_GRPO ALL_REWARDS \
-  PREFER READABLE PRESETS RL_STUDENTS TAUGHT STUDENT_BASE DISTILL_FLAGS STUDENT_ROUNDS STUDENT_GRPO
-KINDNESS := $(RUN)/general/sft-again.jsonl $(RUN)/general/r1.jsonl
+R1_NAMES := R1_ROUNDS ALL_ROUNDS JUDGED_ROUNDS REJECT_PROMPTS COLD_WAYS COLD_PROMPTS COLD_FORM WRITER WRITER_FLAGS WRITER_TOKENS \
+  WRITTEN GENERAL REPLIES PREFERENCES HARMS R1_REWARDS R1_SFT R1_GRPO ALL_REWARDS PREFER READABLE PRESETS RL_STUDENTS TAUGHT STUDENT_BASE DISTILL_FLAGS STUDENT_ROUNDS STUDENT_GRPO
 R1_SETTINGS_TOO = $(if $(filter r1-stages,$(MAKECMDGOALS)),$(foreach name,$(R1_NAMES),$(name)=$($(name))))
 
 .PHONY: r1 r1-stages
@@ -71,27 +70,7 @@ else
 PRACTICE = $(BIN)/r1-tasks $(PROBLEMS) $(ASKED) --split train --unique --count $(1) --seed $(SEED)$(2)
 endif
 
-# 2. Cold start: R1-Zero's own correct and readable completions, and what people wrote.
-$(COLD)/refined.jsonl: $(ZERO)/done
-	mkdir -p $(@D)
-	$(call PRACTICE,$(if $(TASKS),$(PROMPTS),400),2001) \
-	  | $(BIN)/r1-rollout $(ZERO)/policy $(FORM) --samples 4 $(SAMPLER) \
-	  | $(BIN)/r1-reward $(R1_REWARDS) $(JUDGE) \
-	  | $(BIN)/r1-reject --correct --finished --language 1 --best 1 $(READABLE) --report $(COLD)/refused.json > $@.part
-	mv $@.part $@
-$(COLD)/written.jsonl: $(WRITTEN) | settled
-	mkdir -p $(@D)
-ifdef WRITTEN
-	cp $< $@.part
-else ifdef TASKS
-	: > $@.part
-else
-	$(BIN)/r1-tasks --corpus --noise none $(PROBLEMS) $(ASKED) --split train --unique --count 1500 --seed $(SEED)2002 -o $@.part
-endif
-	mv $@.part $@
-$(COLD)/examples.jsonl: $(COLD)/refined.jsonl $(COLD)/written.jsonl
-	cat $^ > $@.part
-	mv $@.part $@
+# 2. The cold start's examples: scripts/cold.mk.
 
 # 3. SFT on the base.
 $(SFT)/done: $(COLD)/examples.jsonl $(BASE)/done
@@ -107,7 +86,7 @@ $(call REINFORCE,$(REASON),$(SFT)/policy,$(R1_ROUNDS),REASON_TASKS,$(R1_REWARDS)
 READABLE ?= $(if $(MODEL),,--format)
 $(REJECT)/rewarded.jsonl: $(REASON)/done
 	mkdir -p $(@D)
-	$(call PRACTICE,$(if $(TASKS),$(PROMPTS),3000),5001) \
+	$(call PRACTICE,$(REJECT_PROMPTS),5001) \
 	  | $(BIN)/r1-rollout $(REASON)/policy $(FORM) --samples 4 $(SAMPLER) \
 	  | $(BIN)/r1-reward $(R1_REWARDS) $(JUDGE) > $@.part
 	mv $@.part $@
@@ -151,7 +130,8 @@ OPINIONS = $(BIN)/r1-judge --score helpful=$(JUDGES)/helpful/policy --score harm
 
 # 7. RL for all scenarios, at temperature 0.7 as in the paper: reasoning first, at the end together with general requests.
 LATE := $(lastword $(shell seq 1 $(ALL_ROUNDS) | tail -n $(JUDGED_ROUNDS) | head -n 1))
-is-late = $(shell [ $(1) -ge $(LATE) ] && echo yes)
+is-late = $(if $(LATE),$(shell [ $(1) -ge $(LATE) ] && echo yes))
+KINDNESS := $(if $(LATE),$(RUN)/general/sft-again.jsonl $(RUN)/general/r1.jsonl)
 ifdef GENERAL
 REQUESTS = scripts/take.sh $(GENERAL) 100 $(1) $(2)
 else

@@ -124,7 +124,7 @@ fn the_recipe_in_a_shell() {
 }
 
 /// `make` in the repository's root with these words, the programs taken as they are built.
-fn make(words: &[&str]) -> Command {
+pub fn make(words: &[&str]) -> Command {
     let mut command = Command::new("make");
     command.args(words).args(["BUILT=1", &format!("BIN={}", programs())]).current_dir(root());
     heed_signals(&mut command);
@@ -184,6 +184,7 @@ fn commands_that_make_prints_are_understood_by_the_tools() {
             "JUDGED_ROUNDS=1",
             "STUDENT_ROUNDS=1",
         ],
+        vec!["-n", "r1", "ROUNDS=1", "COLD_WAYS=zero few-shot reflection refine", "REVIEW=1"],
         vec!["-n", "ROUNDS=1", &given, "MODEL=some/policy"],
         vec!["-n", "ROUNDS=1", "MODEL=some/file.gguf"],
     ] {

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod by_tool;
+mod cold_start;
 mod contract;
 mod harness;
 mod kill;

@@ -2,8 +2,10 @@
 //!
 //! Weights, moments and activations are read from end to end, every step. On pages of 4 KiB each of them costs a page fault when it is
 //! first touched, and address translation for ever after; Linux gives pages of 2 MiB to a program that asks (`madvise`), and
-//! leaves the rest as it was. A program that links this crate gets its blocks of 4 MiB and more this way; smaller ones come from the
-//! system's allocator, as before.
+//! leaves the rest as it was. A program that links this crate gets its blocks of 4 MiB and more this way, each on pages of its own; those
+//! from 128 KiB on, a layer's matrices, share regions of such pages; smaller ones come from the system's allocator, as before.
+
+mod shared;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -18,9 +20,27 @@ const HUGE: usize = 2 << 20;
 /// Blocks from here on are large.
 const LARGE: usize = 2 * HUGE;
 
-/// Whether a block of this layout has pages of its own.
-fn is_large(layout: &Layout) -> bool {
-    cfg!(target_os = "linux") && layout.size() >= LARGE && layout.align() <= HUGE
+/// Where a block of this layout lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// with the system's allocator
+    System,
+    /// in a region, beside others
+    Shared,
+    /// on pages of its own
+    Own,
+}
+
+fn place(layout: &Layout) -> Place {
+    if !cfg!(target_os = "linux") || layout.align() > shared::UNIT {
+        Place::System
+    } else if layout.size() >= LARGE {
+        Place::Own
+    } else if layout.size() >= shared::LEAST {
+        Place::Shared
+    } else {
+        Place::System
+    }
 }
 
 /// `size` bytes of zeros on whole huge pages; null where there are none.
@@ -64,31 +84,48 @@ fn unmap(_: *mut u8, _: usize) {
     unreachable!("no block is large here")
 }
 
-// SAFETY: large blocks are mappings of their own, aligned to HUGE and at least as long as asked, and are given back by the same rule
-// (`is_large` of the layout they came by); all others are the system's. The provided `realloc` copies between the two.
+// SAFETY: a block's layout says where it lies (`place`), for allocation and deallocation alike; blocks on pages of their own are mappings
+// aligned to HUGE and at least as long as asked, shared ones are `shared`'s promise, all others are the system's.
 unsafe impl GlobalAlloc for Pages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
-        if is_large(&layout) { map(layout.size()) } else { unsafe { System.alloc(layout) } }
+        match place(&layout) {
+            Place::Own => map(layout.size()),
+            Place::Shared => shared::alloc(layout.size()).0,
+            // SAFETY: the caller's promise is handed on.
+            Place::System => unsafe { System.alloc(layout) },
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
-        if is_large(&layout) { map(layout.size()) } else { unsafe { System.alloc_zeroed(layout) } }
+        match place(&layout) {
+            Place::Own => map(layout.size()),
+            Place::Shared => {
+                let (block, fresh) = shared::alloc(layout.size());
+                if !fresh && !block.is_null() {
+                    // SAFETY: the block is as long as was asked.
+                    unsafe { block.write_bytes(0, layout.size()) };
+                }
+                block
+            }
+            // SAFETY: the caller's promise is handed on.
+            Place::System => unsafe { System.alloc_zeroed(layout) },
+        }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if is_large(&layout) {
-            return unmap(block, layout.size());
+        match place(&layout) {
+            Place::Own => unmap(block, layout.size()),
+            // SAFETY: the caller's promise: the block is one of this layout.
+            Place::Shared => unsafe { shared::dealloc(block, layout.size()) },
+            // SAFETY: as above.
+            Place::System => unsafe { System.dealloc(block, layout) },
         }
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that size fits the alignment.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if !is_large(&layout) && !is_large(&new) {
+        if place(&layout) == Place::System && place(&new) == Place::System {
             // SAFETY: the caller's promise is handed on.
             return unsafe { System.realloc(block, layout, size) };
         }
@@ -110,7 +147,9 @@ mod tests {
 
     #[test]
     fn blocks_are_zeros_whole_and_grow_across_the_border() {
-        for len in [LARGE - 1, LARGE, LARGE + 1, 3 * LARGE + 12345] {
+        for len in
+            [shared::LEAST - 1, shared::LEAST, LARGE / 2 - 1, LARGE - 1, LARGE, LARGE + 1, 3 * LARGE + 12345]
+        {
             let mut block = vec![0u8; len];
             assert!(block.iter().all(|b| *b == 0));
             block[len - 1] = 7;

@@ -16,8 +16,11 @@ for a in 1 3 5 7; do
   printf '{"id":"q%d","prompt":"What is %d + 2 * 4?"}\n' "$a" "$a"
 done > "$out/tasks.jsonl"
 cat > "$out/digits" <<'END'
-#!/bin/sh
-exec awk '{ s = match($0, /"completion":"([^"\\]|\\.)*"/) ? substr($0, RSTART + 14, RLENGTH - 15) : ""; print gsub(/[0-9]/, "", s); fflush() }'
+#!/bin/bash
+while IFS= read -r row; do
+  row=${row//\\\"/} row=${row#*\"completion\":\"} row=${row%%\"*} row=${row//[^0-9]/}
+  echo ${#row}
+done
 END
 chmod +x "$out/digits"
 
@@ -37,3 +40,22 @@ for step in $(seq "$steps"); do
   awk -v a="$start" -v b="$sampled" -v c="$end" -v n="$tokens" -v p="$peak" -v s="$step" \
     'BEGIN { printf "ours, run %d: %.2f s, of which rollout %.2f s; %d completion tokens; peak %.2f GB (r1-grpo, before it writes)\n", s, c - a, b - a, n, p / 1e9 }'
 done
+
+# The same with policy and moments staying in memory, as TRL's trainer keeps them: one pipe, a step from one published policy to the next.
+rm -rf "$out/piped" "$out/tasks-all.jsonl"
+for step in $(seq 0 "$steps"); do sed "s/\"id\":\"q/&$step-/" "$out/tasks.jsonl" >> "$out/tasks-all.jsonl"; done
+"$bin/r1-rollout" "$out/policy" "$out/tasks-all.jsonl" --follow "$out/piped" --prompts 4 --samples 8 --max-tokens 64 -q \
+  | "$bin/r1-reward" --exec digits="$out/digits" --reward digits=1 -q | "$bin/r1-advantage" -q \
+  | "$bin/r1-grpo" "$out/policy" -o "$out/piped" --follow --preset trl-default --lr 1e-6 -q --metrics "$out/piped.jsonl" &
+published='' last=''
+while kill -0 $! 2> /dev/null; do
+  sleep 0.02
+  seen=$(stat -c %i "$out/piped/model.safetensors" 2> /dev/null || true)
+  if [ -n "$seen" ] && [ "$seen" != "$published" ]; then
+    now=$(date +%s.%N)
+    [ -z "$last" ] || awk -v a="$last" -v b="$now" 'BEGIN { printf "ours as one pipe: %.2f s a step\n", b - a }'
+    last=$now published=$seen
+  fi
+done
+peak=$(tail -n 1 "$out/piped.jsonl" | grep -o '"memory/peak_bytes":[0-9]*' | cut -d: -f2)
+awk -v p="$peak" 'BEGIN { printf "ours as one pipe: peak %.2f GB of r1-grpo\n", p / 1e9 }'

@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 run=${1:-runs/prefer}
-bin=$PWD/target/release
+bin=${BIN:-$PWD/target/release}
 threads=${THREADS:-1}
 mkdir -p "$run"
 export PATH=$bin:$PATH

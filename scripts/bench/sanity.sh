@@ -31,14 +31,16 @@ run() {
   [ -e "$out/$name.done" ] && return
   rm -rf "$out/$name" "$out/$name.jsonl"
   cp -r "$policy" "$out/$name"
-  local all from round score
+  local all from round score draw=()
   all=$(wc -l < "$out/tasks.jsonl")
   score=(cat)
   case "$*" in *r1-zero* | *r1-rl*) score=("$bin/r1-rollout" "$policy" - --score reference "${threads[@]}" -q) ;; esac
+  # The paper's second stage of reinforcement differs from its first in this.
+  case "$*" in *r1-rl2*) draw=(--temperature 0.7) ;; esac
   for round in $(seq 1 "$rounds"); do
     from=$(((round - 1) * prompts % all + 1))
     tail -n "+$from" "$out/tasks.jsonl" | awk -v n="$prompts" 'NR <= n' \
-      | "$bin/r1-rollout" "$out/$name" - --template r1-zero --samples "$samples" --max-tokens 64 --seed "$round" "${threads[@]}" -q \
+      | "$bin/r1-rollout" "$out/$name" - --template r1-zero --samples "$samples" --max-tokens 64 --seed "$round" "${draw[@]}" "${threads[@]}" -q \
       | "$bin/r1-reward" --reward accuracy=1 --reward format=0.1 -q | "${score[@]}" | "$bin/r1-advantage" -q \
       | "$bin/r1-grpo" "$out/$name" - -o "$out/$name" "$@" "${threads[@]}" -q --metrics "$out/$name.jsonl"
   done

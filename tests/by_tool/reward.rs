@@ -54,6 +54,12 @@ fn the_walkthrough_exactly() {
     let language = rewards(&["--reward", "accuracy=1", "--reward", "language=0.2"], &walkthrough());
     assert_eq!(language[0], json!({"total": 0.2, "accuracy": 0.0, "language": 1.0, "answer": "20"}));
     assert_eq!(language[1], json!({"total": 1.2, "accuracy": 1.0, "language": 1.0, "answer": "14"}));
+    // The cold start's form has its reasoning between special tokens.
+    for (token, share) in [("|special_token|", 0.5), ("||", 0.0)] {
+        let text = format!(" {token} first 三乘四 then two {token} Summary: The answer is 14.");
+        let made = rewards(&["--reward", "language"], &row(json!({"prompt": "What is 2 + 3 * 4?"}), &text));
+        assert_eq!(made[0]["language"], share, "{text}");
+    }
 }
 
 #[test]

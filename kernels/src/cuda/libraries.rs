@@ -50,16 +50,23 @@ fn find(stem: &str, present: impl Fn() -> bool) -> bool {
     }
     let named = std::env::var("CUDA_LIBRARY_DIRS").unwrap_or_default();
     for folder in named.split(':').filter(|f| !f.is_empty()).chain(FOLDERS) {
-        for path in versions(folder, stem) {
-            let Ok(path) = CString::new(path.into_os_string().into_encoded_bytes()) else { continue };
-            // SAFETY: a path that ends in NUL; the library stays open for good.
-            let opened = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-            if !opened.is_null() && present() {
-                return true;
-            }
+        // NVRTC opens this one by its name when it first compiles.
+        versions(folder, "libnvrtc-builtins.so.").into_iter().for_each(|path| {
+            open(path);
+        });
+        if versions(folder, stem).into_iter().any(|path| open(path) && present()) {
+            return true;
         }
     }
     false
+}
+
+/// Opens a library for good.
+fn open(path: PathBuf) -> bool {
+    let Ok(path) = CString::new(path.into_os_string().into_encoded_bytes()) else { return false };
+    // SAFETY: a path that ends in NUL.
+    let opened = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    !opened.is_null()
 }
 
 /// `folder/stem13`, … newest first.

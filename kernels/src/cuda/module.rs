@@ -139,3 +139,26 @@ pub(super) fn hash(parts: &[&[u8]]) -> u64 {
         .flat_map(|part| part.iter().chain(&[0xff]))
         .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_compiles_for_every_card() {
+        if let Err(missing) = libraries::nvrtc() {
+            return eprintln!("skipped: {missing}");
+        }
+        for source in super::super::SOURCES {
+            for target in ["sm_80", "sm_90"] {
+                let code = translate(source.name, &source.whole(), target, true);
+                let code = code.unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(&code[..4], b"\x7fELF", "{} for {target}", source.name);
+                for (kernel, _) in crate::cuda::launch::signatures(source.text) {
+                    let named = code.windows(kernel.len()).any(|w| w == kernel.as_bytes());
+                    assert!(named, "{kernel} is not in {} for {target}", source.name);
+                }
+            }
+        }
+    }
+}

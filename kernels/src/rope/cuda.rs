@@ -81,7 +81,7 @@ mod tests {
         each_device(|device| {
             for (rows, heads, stride, offset, half) in [(1, 1, 2, 0, 1), (5, 3, 9, 2, 3), (33, 4, 64, 0, 32)]
             {
-                let inv_freq: Vec<f64> = (0..half).map(|i| 0.7f64.powi(i as i32)).collect();
+                let inv_freq: Vec<f64> = (0..half).map(|i| 0.7f64.powi(i)).collect();
                 let table = rope::Table::build(&inv_freq, 50, 1.25);
                 let on_device = super::Table::of(device, &table).unwrap();
                 let positions: Vec<u32> = (0..rows as u32).map(|r| (r * 7) % 50).collect();

@@ -51,11 +51,6 @@ The reasoning process and answer are enclosed within <think> </think> and <answe
 /// … and behind it.
 const R1_ZERO_AFTER: &str = ". Assistant:";
 
-/// A few problems with their long chains of thought, then the question (the first way to cold-start data).
-const FEW_SHOT: &str = include_str!("template/few_shot.jinja");
-/// The question with the request to reason step by step and to check (the second way).
-const REFLECTION: &str = include_str!("template/reflection.jinja");
-
 /// Token ids of a conversation, and the ranges of them that are the assistant's.
 pub type Marked = (Vec<u32>, Vec<Range<usize>>);
 
@@ -74,8 +69,7 @@ pub enum Template {
 
 impl Template {
     /// Reads a `--template` flag: `r1-zero`, `chat`, `raw`, `auto` (`chat` where the tokenizer has a template, else
-    /// `r1-zero`), `few-shot` and `reflection` (how cold-start examples are drawn from a base policy), or the path of a
-    /// minijinja file.
+    /// `r1-zero`), or the path of a minijinja file.
     ///
     /// # Errors
     /// `chat` without a chat template; a file that cannot be read; a template that does not parse.
@@ -89,8 +83,6 @@ impl Template {
         match flag {
             "r1-zero" => Ok(Template::R1Zero),
             "raw" => Ok(Template::Raw),
-            "few-shot" => Ok(Template::File(Arc::new(Jinja::parse("few-shot", FEW_SHOT)?))),
-            "reflection" => Ok(Template::File(Arc::new(Jinja::parse("reflection", REFLECTION)?))),
             "auto" => Ok(chat()?.unwrap_or(Template::R1Zero)),
             "chat" => chat()?.ok_or_else(|| {
                 anyhow!("--template chat: the policy's tokenizer has no chat template (use r1-zero, raw or a file)")
@@ -99,7 +91,7 @@ impl Template {
                 let source = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
                 Ok(Template::File(Arc::new(Jinja::parse(path, &source)?)))
             }
-            other => bail!("--template {other}: not r1-zero, chat, raw, few-shot, reflection or auto, and no such file"),
+            other => bail!("--template {other}: not r1-zero, chat, raw or auto, and no such file"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A training state on disk: a plain Hugging Face directory, and beside the weights `optimizer.safetensors` and `train.json`.
 //! Where an adapter is trained, PEFT's two files stand in for the policy's.
 //!
-//! The directory is published whole by one swap, weights written last, so that at every moment the name holds one consistent
+//! The directory is published whole by one swap, so that at every moment the name holds one consistent
 //! state. `train.json` holds what the run was told and what it was fed (hashes); the same command finds its own state and goes
 //! on from it, another command is refused. Nothing in it depends on the clock: the same run leaves the same bytes.
 
@@ -184,7 +184,7 @@ pub fn check_replaceable(dir: &Path) -> Result<()> {
 pub const REFERENCE: &str = "reference";
 
 /// Publishes the trainer's policy as directory `out`: files of `from` (config, tokenizer), the optimizer where the run goes on,
-/// the state, and last the weights in f32; where the policy `from` is trained through an adapter, the adapter instead.
+/// the state, the weights in f32, moved there whole by one swap; where the policy `from` is trained through an adapter, the adapter instead.
 ///
 /// # Errors
 /// When something cannot be written; `out` is then as it was.
@@ -266,18 +266,21 @@ pub fn publish_with(
     if let Some(reference) = reference {
         keep_reference(&dir.join(REFERENCE), &dir.join("config.json"), trainer, reference)?;
     }
-    if with_optimizer {
-        trainer.optimizer.save(&trainer.policy, dir)?;
-    }
     for (name, value) in beside {
         write_json(&dir.join(name), value)?;
     }
     write_json(&dir.join(FILE), &serde_json::to_value(state)?)?;
-    if adapted {
-        trainer.policy.save_adapter(dir, from)?;
-    } else {
-        trainer.policy.save_weights(dir, SaveDtype::F32)?;
-    }
+    // Moments and weights side by side: a disk takes both sooner than one after the other.
+    std::thread::scope(|scope| {
+        let moments = with_optimizer.then(|| scope.spawn(|| trainer.optimizer.save(&trainer.policy, dir)));
+        let weights = if adapted {
+            trainer.policy.save_adapter(dir, from)
+        } else {
+            trainer.policy.save_weights(dir, SaveDtype::F32)
+        };
+        let moments = moments.map(|writer| writer.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        moments.unwrap_or(Ok(())).and(weights)
+    })?;
     writer.publish()
 }
 

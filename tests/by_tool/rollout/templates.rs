@@ -91,13 +91,39 @@ fn templates_that_cannot_serve_are_named() {
 }
 
 #[test]
-fn cold_start_forms_end_where_the_solution_begins() {
-    let shown = |template: &str| {
-        let made = run("r1-rollout", &[qwen(), "-", "-q", "--max-tokens", "1", "--template", template], TEXT);
-        made.rows()[0]["rollout"]["prompt_ids"].as_array().unwrap().len()
+fn more_than_the_prompt_can_be_asked() {
+    let asked = |flags: &[&str], row: &str| {
+        let mut arguments = vec![qwen(), "-", "-q", "--max-tokens", "1", "--template", "raw"];
+        arguments.extend(flags);
+        run("r1-rollout", &arguments, row)
     };
-    let (few, direct, raw) = (shown("few-shot"), shown("reflection"), shown("raw"));
+    let length = |flags: &[&str]| ids(&asked(flags, TEXT).rows()[0], "prompt_ids").len();
+    let (few, direct, raw) = (length(&["--ask", "few-shot"]), length(&["--ask", "reflection"]), length(&[]));
     assert!(few > direct && direct > raw, "{few} {direct} {raw}");
+    // The row keeps its prompt; what is shown is what was asked.
+    let made = asked(&["--ask", "reflection"], TEXT).rows();
+    assert_eq!(made[0]["prompt"], "What is 2 + 3 * 4?");
+    let shown = asked(&["--ask", "few-shot", "--show-tokens"], TEXT).success();
+    assert!(shown.trim_end().ends_with("\":\"") && shown.lines().count() > few, "{shown}");
+    // A request of one's own, with the row's completion in it.
+    let dir = scratch();
+    let path = dir.path().join("again.txt");
+    fs::write(&path, "{{ question }} {{ response }}\n").unwrap();
+    let own = path.to_str().unwrap();
+    let draft = r#"{"id":"a","prompt":"2 + 3?","completion":"5, I think"}"#;
+    let together = r#"{"id":"a","prompt":"2 + 3? 5, I think"}"#;
+    let of = |flags: &[&str], row: &str| ids(&asked(flags, row).rows()[0], "prompt_ids");
+    assert_eq!(of(&["--ask", own], draft), of(&[], together));
+    for (flag, row, words) in [
+        ("refine", TEXT, ["stdin:1", "no `completion`"]),
+        ("no-such", TEXT, ["--ask no-such", "few-shot, reflection, refine"]),
+        ("few-shot", TALK, ["stdin:1", "--ask takes one user message"]),
+    ] {
+        asked(&["--ask", flag], row).refused(2, &words);
+    }
+    fs::write(&path, "{{ question }} {{ answer }}").unwrap();
+    asked(&["--ask", own], TEXT).refused(2, &["again.txt", "`answer` is not known"]);
+    run("r1-rollout", &[qwen(), "-", "--ask", "few-shot", "--score", "ours"], TEXT).refused(2, &["--ask"]);
 }
 
 #[test]

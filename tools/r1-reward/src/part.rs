@@ -112,6 +112,8 @@ impl Part {
             }),
             Part::Language => match target(seen, settings)? {
                 Some(target) => {
+                    let cold_start = in_tags(text, &settings.special_token);
+                    let text = cold_start.as_deref().unwrap_or(text);
                     Some(language::consistency(text, seen.prefill, &target).map_err(|unknown| {
                         seen.row.error_in("language", unknown.to_string(), "or give --language")
                     })?)
@@ -132,6 +134,12 @@ pub struct Seen<'r> {
     pub outcome: Outcome,
     /// Tokens where the row has ids, else characters.
     pub length: usize,
+}
+
+/// The cold-start form, `token reasoning token summary`, with its reasoning in tags; nothing where the text has another form.
+fn in_tags(text: &str, token: &str) -> Option<String> {
+    let (reasoning, summary) = text.trim_start().strip_prefix(token)?.split_once(token)?;
+    Some(format!("<think>{reasoning}</think>{summary}"))
 }
 
 /// The language the reasoning should be in: the flag's, the row's, or that of the prompt's script.

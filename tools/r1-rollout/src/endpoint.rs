@@ -130,7 +130,7 @@ impl Work {
     /// All completions of a task.
     fn group(&self, task: &Task, over: &AtomicBool) -> Result<Vec<Choice>> {
         let prompt = match task.prompt_ids.as_slice() {
-            [] => Prompt::Messages(conversation(task)?),
+            [] => Prompt::Messages(conversation(&task.prompt)),
             ids => Prompt::Tokens(ids.to_vec(), self.text(ids)?),
         };
         let mut question = Question { prompt, body: self.body(), tokens: true };
@@ -191,16 +191,16 @@ impl Work {
     }
 }
 
-/// A row's prompt as a conversation.
-fn conversation(task: &Task) -> Result<Value> {
-    Ok(match task.row.prompt()? {
+/// What is asked as a conversation.
+fn conversation(prompt: &r1_records::Prompt) -> Value {
+    match prompt {
         r1_records::Prompt::Text(text) => json!([{"role": "user", "content": text}]),
         r1_records::Prompt::Messages(messages) => messages
             .iter()
             .map(|m| json!({"role": m.role, "content": m.content}))
             .collect::<Vec<Value>>()
             .into(),
-    })
+    }
 }
 
 /// What a choice says, after what it thought where the server keeps that apart: in R1's form.

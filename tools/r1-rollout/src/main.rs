@@ -7,6 +7,7 @@
 //! What it does: renders each prompt, computes it once for its whole group, and draws `--samples` completions. A row's tokens
 //! depend on the seed, the row's id and the sample number alone. With `--follow` it stays, and draws round after round.
 
+mod ask;
 mod draw;
 mod endpoint;
 mod follow;
@@ -16,9 +17,8 @@ mod settings;
 mod show;
 mod tasks;
 
-use std::path::PathBuf;
-
 use clap::Parser;
+use std::path::PathBuf;
 
 /// Sample groups of completions from a policy, or score given ones.
 #[derive(Parser)]
@@ -45,7 +45,7 @@ pub struct Args {
     /// With --score: also the N most probable tokens in each place, most probable first, ties by the lower id
     #[arg(long, value_name = "N", requires = "score")]
     top: Option<usize>,
-    /// Prompt template: auto, r1-zero, chat, raw, few-shot, reflection, or the path of a minijinja file
+    /// Prompt template: auto, r1-zero, chat, raw, or the path of a minijinja file
     #[arg(long, default_value = "auto")]
     template: String,
     /// Compute type of the matrix products

@@ -116,7 +116,7 @@ fn prepare(row: Row, key: &str, loaded: &tasks::Loaded) -> Result<Waiting> {
     let (prompt, completion) = match (rollout.prompt_ids, rollout.completion_ids, &loaded.words) {
         (Some(prompt), Some(completion), _) => (prompt, completion),
         (_, _, Some((tokenizer, template))) => {
-            let prompt = tasks::prompt_ids(&row, tokenizer, template)?;
+            let prompt = tasks::prompt_ids(&row, &row.prompt()?, tokenizer, template)?;
             (prompt, template.completion_ids(&rollout.completion, tokenizer)?)
         }
         _ => {

@@ -53,6 +53,10 @@ pub struct Flags {
     /// Begin every completion with this text: its tokens are given, not drawn (and not trained on)
     #[arg(long, default_value = "", value_name = "TEXT", hide_default_value = true)]
     pub prefill: String,
+    /// Ask for more than the prompt, which stays the row's: few-shot (among solved problems), reflection (reason, then verify),
+    /// refine (write the row's `completion` anew), or a minijinja file over question and response
+    #[arg(long, value_name = "NAME")]
+    pub ask: Option<String>,
     /// Sequences decoded together
     #[arg(long, default_value_t = 256, value_name = "N", conflicts_with = "endpoint")]
     sequences: usize,
@@ -77,7 +81,7 @@ pub struct Flags {
 }
 
 /// Names of the flags that say how to draw, and would be ignored by `--score`.
-pub const FLAGS: [&str; 24] = [
+pub const FLAGS: [&str; 25] = [
     "follow",
     "prompts",
     "max_lag",
@@ -95,6 +99,7 @@ pub const FLAGS: [&str; 24] = [
     "stop",
     "stop_token",
     "prefill",
+    "ask",
     "sequences",
     "kv_memory",
     "longest_first",

@@ -47,7 +47,7 @@ fn tokens(row: &Row, prompt: &[u32], loaded: &Loaded, flags: &Flags) -> Result<(
         }
     }
     match row.get::<String>("completion")? {
-        Some(completion) if flags.prefill.is_empty() => {
+        Some(completion) if flags.prefill.is_empty() && flags.ask.is_none() => {
             template.render_example(&row.prompt()?, &completion, tokenizer)
         }
         _ => Ok((prompt.to_vec(), Vec::new())),

@@ -10,9 +10,10 @@ use anyhow::{Context, Result};
 use r1_model::lora::{self, Saved};
 use r1_model::template::Template;
 use r1_model::{LoadOptions, Policy, Tokenizer, device};
-use r1_records::{Reader, Row};
+use r1_records::{Prompt, Reader, Row};
 
 use crate::Args;
+use crate::ask::Ask;
 
 /// Tokenizer and template.
 pub type Words = (Tokenizer, Template);
@@ -102,15 +103,22 @@ pub struct Task {
     pub row: Row,
     /// its id
     pub id: String,
+    /// what is asked: its prompt, or what `--ask` makes of it
+    pub prompt: Prompt,
     /// the rendered template, and what completions are made to begin with; empty where a server renders it
     pub prompt_ids: Vec<u32>,
 }
 
-/// Token ids of a row's prompt.
-pub fn prompt_ids(row: &Row, tokenizer: &Tokenizer, template: &Template) -> Result<Vec<u32>> {
+/// Token ids of what is asked about a row.
+pub fn prompt_ids(
+    row: &Row,
+    prompt: &Prompt,
+    tokenizer: &Tokenizer,
+    template: &Template,
+) -> Result<Vec<u32>> {
     let rendered = match row.tools()?.as_slice() {
-        [] => template.render(&row.prompt()?, tokenizer),
-        tools => template.with_tools(tools).render(&row.prompt()?, tokenizer),
+        [] => template.render(prompt, tokenizer),
+        tools => template.with_tools(tools).render(prompt, tokenizer),
     };
     rendered.context("the template cannot render the prompt")
 }
@@ -139,6 +147,7 @@ pub fn read(args: &Args, words: Option<&Words>, limit: Option<usize>) -> Result<
 pub struct Stream<'a> {
     args: &'a Args,
     rows: Take<Reader<Box<dyn BufRead + Send>>>,
+    ask: Option<Ask>,
     prefill: Vec<u32>,
 }
 
@@ -149,8 +158,9 @@ impl<'a> Stream<'a> {
             Some((tokenizer, template)) => args.draw.prefill_ids(tokenizer, template)?,
             None => Vec::new(),
         };
+        let ask = args.draw.ask.as_deref().map(Ask::load).transpose()?;
         let rows = Reader::new(args.input.open()?).take(limit.unwrap_or(usize::MAX));
-        Ok(Stream { args, rows, prefill })
+        Ok(Stream { args, rows, ask, prefill })
     }
 
     /// Passes over tasks; gives how many there were of `count`.
@@ -186,12 +196,18 @@ impl<'a> Stream<'a> {
                 Ok(e) => input.blame(e),
                 Err(e) => input.blame(row.error(format!("{e:#}"), "mend the prompt or the template")),
             };
+            let prompt = match &self.ask {
+                Some(ask) => ask.about(&row).map_err(unfit)?,
+                None => row.prompt().map_err(|e| input.blame(e))?,
+            };
             let mut prompt_ids = match words {
-                Some((tokenizer, template)) => prompt_ids(&row, tokenizer, template).map_err(unfit)?,
-                None => row.prompt().map(|_| Vec::new()).map_err(|e| input.blame(e))?,
+                Some((tokenizer, template)) => {
+                    prompt_ids(&row, &prompt, tokenizer, template).map_err(unfit)?
+                }
+                None => Vec::new(),
             };
             prompt_ids.extend_from_slice(&self.prefill);
-            tasks.push(Task { row, id, prompt_ids });
+            tasks.push(Task { row, id, prompt, prompt_ids });
         }
         Ok(tasks)
     }

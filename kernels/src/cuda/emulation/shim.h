@@ -270,6 +270,8 @@ static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline unsigned atomicAdd(unsigned *p, unsigned x) { unsigned old = *p; *p += x; return old; }
+static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long x) { auto old = *p; *p += x; return old; }
+static inline int atomicMin(int *p, int x) { int old = *p; if (x < old) *p = x; return old; }
 static inline int atomicAdd(int *p, int x) { int old = *p; *p += x; return old; }
 static inline unsigned atomicMin(unsigned *p, unsigned x) { unsigned old = *p; if (x < old) *p = x; return old; }
 static inline unsigned long long atomicMin(unsigned long long *p, unsigned long long x) { auto old = *p; if (x < old) *p = x; return old; }

@@ -182,13 +182,23 @@ fn save_one_by_one<'v>(
 
 /// Appends the values' bytes; a value that is not finite is the error.
 fn encode(values: &[f32], dtype: SaveDtype, bytes: &mut Vec<u8>) -> Result<(), f32> {
-    for x in values {
-        match dtype {
-            SaveDtype::F32 if x.is_finite() => bytes.extend(x.to_le_bytes()),
-            SaveDtype::Bf16 if bf16::from_f32(*x).is_finite() => {
-                bytes.extend(bf16::from_f32(*x).to_le_bytes())
+    let first = |is_bad: fn(&f32) -> bool| values.iter().copied().find(is_bad).map_or(Ok(()), Err);
+    match dtype {
+        SaveDtype::F32 => {
+            // Without a way out of the loop, so that it runs on lanes.
+            if !values.iter().fold(true, |all, x| all & x.is_finite()) {
+                return first(|x| !x.is_finite());
             }
-            _ => return Err(*x),
+            let start = bytes.len();
+            bytes.resize(start + 4 * values.len(), 0);
+            bytes[start..]
+                .chunks_exact_mut(4)
+                .zip(values)
+                .for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
+        }
+        SaveDtype::Bf16 => {
+            first(|x| !bf16::from_f32(*x).is_finite())?;
+            bytes.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()));
         }
     }
     Ok(())
