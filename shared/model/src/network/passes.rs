@@ -30,7 +30,7 @@ pub struct Tape {
 /// By where the policy computes.
 enum Kept {
     Host(HostTape),
-    Device(device::Tape),
+    Device(Box<device::Tape>),
 }
 
 /// What the host's forward pass keeps.
@@ -46,12 +46,12 @@ struct HostTape {
 impl Tape {
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(crate) fn on_device(kept: device::Tape, expert_load: Vec<(usize, Vec<u32>)>) -> Tape {
-        Tape { kept: Kept::Device(kept), expert_load }
+        Tape { kept: Kept::Device(Box::new(kept)), expert_load }
     }
 
     pub(super) fn of_device(self) -> device::Tape {
         let Kept::Device(tape) = self.kept else { unreachable!("a tape of a policy on the host") };
-        tape
+        *tape
     }
 
     fn of_host(self) -> HostTape {
