@@ -10,12 +10,20 @@ mod plan;
 
 pub use plan::Plan;
 
-pub(crate) const SOURCE: Source = Source { name: "attention", text: include_str!("cuda.cu") };
+pub(crate) const SOURCE: Source =
+    Source { name: "attention", text: concat!(include_str!("cuda.cu"), include_str!("tensor.cu")) };
 
 /// Query rows of a tile, positions of a tile, threads of a tile: as in cuda.cu.
 const QUERIES: usize = 16;
 const TILE: usize = 32;
 const THREADS: u32 = 128;
+
+/// Query rows, and key rows, of a block on tensor cores, and queries of a tile there: as in tensor.cu.
+const TENSOR: usize = 64;
+const TENSOR_TILE: usize = 32;
+
+/// Sizes (dk, dv) of heads that tensor cores serve.
+const TENSOR_SIZES: [(usize, usize); 3] = [(64, 64), (128, 128), (192, 128)];
 
 /// Positions of one chunk of decoding.
 const CHUNK: usize = 8 * PAGE;
@@ -39,24 +47,27 @@ pub fn forward<T: Float>(
 ) -> Result<(), Error> {
     let op = "attention::forward";
     check(op, q, k, v, plan, s, out.view(), lse.view());
-    let args = [
+    let (half, cut) = path([q, k, v, out.view()], plan, s);
+    let mut args = vec![
         q.into(),
         k.into(),
         v.into(),
         Arg::from(&plan.segments),
-        Arg::from(&plan.tiles),
+        Arg::from(&cut.tiles),
         Arg::from(&plan.paths),
         Arg::from(&out),
         Arg::from(&lse),
-        s.heads.into(),
-        s.kv_heads.into(),
-        s.dk.into(),
-        s.dv.into(),
-        s.scale.into(),
     ];
-    let shared = 4 * (QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1));
-    let grid = Grid::plane(plan.tile_count(), s.heads, THREADS).shared(shared);
-    device.launch(op, &SOURCE, &format!("attention_forward_{}", T::SUFFIX), grid, &args)
+    args.extend(sizes(s, half));
+    let (kernel, shared) = if half {
+        let values = (TENSOR + 2 * TENSOR) * (s.dk + 8) + 2 * TENSOR * (s.dv + 8);
+        (format!("tensor_forward_{}_{}", s.dk, s.dv), 2 * values)
+    } else {
+        let values = QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1);
+        (format!("attention_forward_{}", T::SUFFIX), 4 * values)
+    };
+    let grid = Grid::plane(cut.tile_count(), s.heads, THREADS).shared(shared);
+    device.launch(op, &SOURCE, &kernel, grid, &args)
 }
 
 /// dq, dk, dv (overwritten) from dout; `out` and `lse` are what forward gave.
@@ -101,19 +112,49 @@ pub fn backward<T: Float>(
     let args = [out.into(), dout.into(), Arg::from(&dots), lse.len().into(), s.dv.into()];
     let kernel = format!("attention_dots_{}", T::SUFFIX);
     device.launch(op, &SOURCE, &kernel, Grid::each(lse.len() * 32), &args)?;
+    let (half, cut) = path([q, k, v, dout, dq.view(), dk.view(), dv.view()], plan, s);
     let inputs =
         [q.into(), k.into(), v.into(), lse.into(), Arg::from(&dots), dout.into(), Arg::from(&plan.segments)];
-    let sizes = [s.heads.into(), s.kv_heads.into(), s.dk.into(), s.dv.into(), s.scale.into()];
-    let of_q = [Arg::from(&plan.tiles), Arg::from(&plan.paths), Arg::from(&dq)];
-    let shared = 4 * (QUERIES * (s.dk + s.dv) + TILE * (s.dk + 1) + TILE * (s.dv + 1));
-    let grid = Grid::plane(plan.tile_count(), s.heads, THREADS).shared(shared);
-    let kernel = format!("attention_backward_q_{}", T::SUFFIX);
-    device.launch(op, &SOURCE, &kernel, grid, &[&inputs[..], &of_q, &sizes].concat())?;
-    let of_kv = [Arg::from(&plan.runs), Arg::from(&plan.visits), Arg::from(&dk), Arg::from(&dv)];
-    let shared = 4 * TILE * (2 * s.dk + 1 + 2 * s.dv + 1);
-    let grid = Grid::plane(plan.run_count(), s.kv_heads, 256).shared(shared);
-    let kernel = format!("attention_backward_kv_{}", T::SUFFIX);
-    device.launch(op, &SOURCE, &kernel, grid, &[&inputs[..], &of_kv, &sizes].concat())
+    let of_q = [Arg::from(&cut.tiles), Arg::from(&plan.paths), Arg::from(&dq)];
+    let of_kv = [Arg::from(&cut.runs), Arg::from(&cut.visits), Arg::from(&dk), Arg::from(&dv)];
+    let (end, shared_q, shared_kv, threads) = if half {
+        let (wide_k, wide_v) = (s.dk + 8, s.dv + 8);
+        let of_q = 3 * TENSOR * (wide_k + wide_v);
+        let of_kv = (TENSOR + 2 * TENSOR_TILE) * (wide_k + wide_v);
+        (format!("{}_{}", s.dk, s.dv), 2 * of_q, 2 * of_kv + 4 * 4 * TENSOR_TILE, THREADS)
+    } else {
+        let of_q = QUERIES * (s.dk + s.dv) + TILE * (s.dk + s.dv + 2);
+        let of_kv = TILE * (2 * s.dk + 2 * s.dv + 2);
+        (T::SUFFIX.to_string(), 4 * of_q, 4 * of_kv, 256)
+    };
+    let name = if half { "tensor" } else { "attention" };
+    let grid = Grid::plane(cut.tile_count(), s.heads, THREADS).shared(shared_q);
+    let args = [&inputs[..], &of_q, &sizes(s, half)].concat();
+    device.launch(op, &SOURCE, &format!("{name}_backward_q_{end}"), grid, &args)?;
+    let grid = Grid::plane(cut.run_count(), s.kv_heads, threads).shared(shared_kv);
+    let args = [&inputs[..], &of_kv, &sizes(s, half)].concat();
+    device.launch(op, &SOURCE, &format!("{name}_backward_kv_{end}"), grid, &args)
+}
+
+/// Whether tensor cores serve these heads, and the plan's cut for them or for the plain kernels.
+fn path<'p, T: Float, const N: usize>(
+    views: [View<T>; N],
+    plan: &'p Plan,
+    s: Shape,
+) -> (bool, &'p plan::Cut) {
+    let aligned = views.iter().all(|v| v.address().is_multiple_of(16));
+    let half = T::HALF && aligned && TENSOR_SIZES.contains(&(s.dk, s.dv));
+    (half, if half { &plan.tensor } else { &plan.plain })
+}
+
+/// The last arguments of a kernel; those on tensor cores know dk and dv.
+fn sizes(s: Shape, half: bool) -> Vec<Arg> {
+    let mut args = vec![s.heads.into(), s.kv_heads.into()];
+    if !half {
+        args.extend([Arg::from(s.dk), Arg::from(s.dv)]);
+    }
+    args.push(s.scale.into());
+    args
 }
 
 /// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.

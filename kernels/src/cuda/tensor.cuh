@@ -43,4 +43,11 @@ static __device__ __forceinline__ u32 pair(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(r) : "f"(high), "f"(low));
   return r;
 }
+
+// 2^x to two units in the last place; results below the normal range are 0.
+static __device__ __forceinline__ float power_of_two(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(r) : "f"(x));
+  return r;
+}
 #endif

@@ -22,6 +22,7 @@ fn forests() -> Vec<(usize, Vec<Segment>)> {
     vec![
         (1, vec![own(0..1, &[])]),
         (75, vec![own(0..40, &[]), own(40..75, &[])]),
+        (150, vec![own(0..150, &[])]),
         (
             60,
             vec![
@@ -39,7 +40,10 @@ fn forests() -> Vec<(usize, Vec<Segment>)> {
 fn forward_and_backward_are_the_cpu_s() {
     each_device(|device| {
         for (rows, segments) in forests() {
-            for s in [shape(1, 1, 1, 1), shape(4, 2, 16, 16), shape(3, 3, 24, 16), shape(6, 2, 40, 72)] {
+            // The last three: on tensor cores in bf16.
+            let plain = [shape(1, 1, 1, 1), shape(4, 2, 16, 16), shape(3, 3, 24, 16), shape(6, 2, 40, 72)];
+            let tensor = [shape(3, 1, 64, 64), shape(2, 1, 128, 128), shape(1, 1, 192, 128)];
+            for s in plain.into_iter().chain(tensor) {
                 let [nq, nk, nv, no] =
                     [s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv, s.heads * s.dv].map(|n| n * rows);
                 let round = |seed, n, size| widen(&narrow(&values(seed, n, size)));
@@ -54,6 +58,7 @@ fn forward_and_backward_are_the_cpu_s() {
                     ($to:expr, $from:expr, $forward:literal, $backward:literal) => {
                         let to = |x: &[f32]| on(device, &$to(x));
                         let (q, k, v, dout) = (to(&q), to(&k), to(&v), to(&dout));
+                        assert_eq!(path([q.all()], &plan, s).0, size_of_val(&$to(&[0.0])[0]) == 2 && s.dk >= 64);
                         let (mut o, mut l) = (to(&vec![0.0; no]), on(device, &vec![0f32; rows * s.heads]));
                         forward(device, q.all(), k.all(), v.all(), &plan, s, o.all_mut(), l.all_mut())
                             .unwrap();

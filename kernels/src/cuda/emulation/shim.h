@@ -339,3 +339,7 @@ static inline unsigned emulated_narrow(float x) {
   return ((u + 0x7fffu + ((u >> 16) & 1u)) >> 16) & 0xffffu;
 }
 static inline unsigned pair(float low, float high) { return emulated_narrow(low) | emulated_narrow(high) << 16; }
+static inline float power_of_two(float x) {
+  float r = exp2f(x);
+  return r < 1.17549435e-38f ? 0.0f : r;
+}
