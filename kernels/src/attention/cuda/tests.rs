@@ -58,7 +58,10 @@ fn forward_and_backward_are_the_cpu_s() {
                     ($to:expr, $from:expr, $forward:literal, $backward:literal) => {
                         let to = |x: &[f32]| on(device, &$to(x));
                         let (q, k, v, dout) = (to(&q), to(&k), to(&v), to(&dout));
-                        assert_eq!(path([q.all()], &plan, s).0, size_of_val(&$to(&[0.0])[0]) == 2 && s.dk >= 64);
+                        assert_eq!(
+                            path([q.all()], &plan, s).0,
+                            size_of_val(&$to(&[0.0])[0]) == 2 && s.dk >= 64
+                        );
                         let (mut o, mut l) = (to(&vec![0.0; no]), on(device, &vec![0f32; rows * s.heads]));
                         forward(device, q.all(), k.all(), v.all(), &plan, s, o.all_mut(), l.all_mut())
                             .unwrap();
