@@ -4,11 +4,12 @@
 #:Building
 #:  make build       every tool, optimized
 #:  make test        builds everything and runs every test
+#:  make test-cuda   the device code of `--features cuda`, on an emulated card (needs g++; R1_CUDA=card: on a card)
 #:  make lint        formatting and clippy
 #:  BUILT=1          takes the programs as they are
 #:  BIN              where they are [target/release]
 
-.PHONY: build test lint have-rust
+.PHONY: build test test-cuda lint have-rust
 
 # Without Rust there is one thing to do, and it is said instead of a shell's "not found".
 have-rust:
@@ -27,6 +28,9 @@ endif
 
 test: build
 	$(CARGO) test --release --locked --workspace
+
+test-cuda: | have-rust
+	$(CARGO) test --release --locked -p r1-kernels --features cuda --lib -- cuda
 
 lint: | have-rust
 	$(CARGO) fmt --all --check

@@ -58,7 +58,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Folders of the kernels crate that are no ops but what ops are made of.
-const NO_OPS: &[&str] = &["threads", "lanes"];
+const NO_OPS: &[&str] = &["threads", "lanes", "pages", "cuda"];
 
 /// Lines a tool's `main.rs` may have.
 const PAGE: usize = 80;

@@ -15,6 +15,8 @@ mod real;
 
 pub mod adamw;
 pub mod attention;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod divergence;
 pub mod embedding;
 pub mod head;

@@ -10,6 +10,8 @@
 //! the whole op), hence the same bits on every instruction set. The constants are computed in f64 and rounded once.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@
 mod backward;
 mod cache;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 mod stored;

@@ -3,6 +3,8 @@
 //! Backward adds the rows of dy into their table rows with t ascending, one addition a term.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

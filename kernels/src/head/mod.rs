@@ -10,6 +10,8 @@
 //! the same bits, and d logit = (dlogprob·(1[target] − p) − dentropy·p·(ln p + H)) · inv_temperature, p = e^(z − lse).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -26,6 +26,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod gradient;
 mod halves;
 mod lanes;

@@ -8,6 +8,8 @@
 //! of rank j: one fused multiply-add a term in `combine`, one addition in `scatter_add` and in the normalization.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! result depends on the values alone. (A square of an f32 is exact in f64.)
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod reference;
 #[cfg(test)]
 mod tests;

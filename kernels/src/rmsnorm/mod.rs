@@ -7,12 +7,8 @@
 //! dx = fma(dy·w, rstd, x · −(rstd³ · mean(dy·w·x))), and dw takes one fused multiply-add a row, rows ascending.
 
 mod cpu;
-#[cfg(test)]
-#[cfg(test)]
-#[cfg(test)]
-#[cfg(test)]
-#[cfg(test)]
-#[cfg(test)]
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

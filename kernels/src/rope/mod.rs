@@ -5,6 +5,8 @@
 //! backward pass) takes −sin; with an attention factor other than 1 it is the transpose, not the inverse.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! d gate = (dy·up)·(s·fma(g, 1 − s, 1)), d up = dy·(g·s).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -1,0 +1,146 @@
+//! Against the host's attention: forests, odd sizes, grouped heads, pages in any order.
+
+use std::ops::Range;
+
+use super::*;
+use crate::attention;
+use crate::cuda::testing::{each_device, narrow, near, on, values, widen};
+
+fn shape(heads: usize, kv_heads: usize, dk: usize, dv: usize) -> Shape {
+    Shape { heads, kv_heads, dk, dv, scale: 1.0 / (dk as f32).sqrt() }
+}
+
+fn own(queries: Range<usize>, before: &[u32]) -> Segment {
+    let path = before.iter().copied().chain(queries.clone().map(|r| r as u32)).collect();
+    Segment { queries, path }
+}
+
+/// One row, plain sequences, a shared prompt with a branch inside it, rows that belong to nobody.
+fn forests() -> Vec<(usize, Vec<Segment>)> {
+    let prompt: Vec<u32> = (0..37).collect();
+    let branch: Vec<u32> = (0..37).chain(37..41).collect();
+    vec![
+        (1, vec![own(0..1, &[])]),
+        (75, vec![own(0..40, &[]), own(40..75, &[])]),
+        (150, vec![own(0..150, &[])]),
+        (
+            60,
+            vec![
+                own(0..37, &[]),
+                own(37..45, &prompt),
+                own(45..46, &branch),
+                own(46..50, &prompt[..20]),
+                own(53..58, &prompt),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn forward_and_backward_are_the_cpu_s() {
+    each_device(|device| {
+        for (rows, segments) in forests() {
+            // The last three: on tensor cores in bf16.
+            let plain = [shape(1, 1, 1, 1), shape(4, 2, 16, 16), shape(3, 3, 24, 16), shape(6, 2, 40, 72)];
+            let tensor = [shape(3, 1, 64, 64), shape(2, 1, 128, 128), shape(1, 1, 192, 128)];
+            for s in plain.into_iter().chain(tensor) {
+                let [nq, nk, nv, no] =
+                    [s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv, s.heads * s.dv].map(|n| n * rows);
+                let round = |seed, n, size| widen(&narrow(&values(seed, n, size)));
+                let (q, k, v) = (round(1, nq, 2.0), round(2, nk, 2.0), round(3, nv, 1.0));
+                let dout = round(4, no, 1.0);
+                let (mut out, mut lse) = (vec![0.0; no], vec![0.0; rows * s.heads]);
+                attention::forward(&q, &k, &v, &segments, s, &mut out, &mut lse);
+                let (mut dq, mut dk, mut dv) = (vec![9.0; nq], vec![9.0; nk], vec![9.0; nv]);
+                attention::backward(&q, &k, &v, &out, &lse, &dout, &segments, s, &mut dq, &mut dk, &mut dv);
+                let plan = Plan::of(device, &segments).unwrap();
+                macro_rules! check {
+                    ($to:expr, $from:expr, $forward:literal, $backward:literal) => {
+                        let to = |x: &[f32]| on(device, &$to(x));
+                        let (q, k, v, dout) = (to(&q), to(&k), to(&v), to(&dout));
+                        assert_eq!(
+                            path([q.all()], &plan, s).0,
+                            size_of_val(&$to(&[0.0])[0]) == 2 && s.dk >= 64
+                        );
+                        let (mut o, mut l) = (to(&vec![0.0; no]), on(device, &vec![0f32; rows * s.heads]));
+                        forward(device, q.all(), k.all(), v.all(), &plan, s, o.all_mut(), l.all_mut())
+                            .unwrap();
+                        near("out", &$from(&o.download("test").unwrap()), &out, $forward);
+                        near("lse", &l.download("test").unwrap(), &lse, 2e-6);
+                        let (mut gq, mut gk, mut gv) =
+                            (to(&vec![9.0; nq]), to(&vec![9.0; nk]), to(&vec![9.0; nv]));
+                        let (q, k, v, o, l, dout) = (q.all(), k.all(), v.all(), o.all(), l.all(), dout.all());
+                        let (bq, bk, bv) = (gq.all_mut(), gk.all_mut(), gv.all_mut());
+                        backward(device, q, k, v, o, l, dout, &plan, s, bq, bk, bv).unwrap();
+                        near("dq", &$from(&gq.download("test").unwrap()), &dq, $backward);
+                        near("dk", &$from(&gk.download("test").unwrap()), &dk, $backward);
+                        near("dv", &$from(&gv.download("test").unwrap()), &dv, $backward);
+                    };
+                }
+                check!(<[f32]>::to_vec, <[f32]>::to_vec, 2e-6, 5e-6);
+                check!(narrow, widen, 4e-3, 2e-2);
+            }
+        }
+    });
+}
+
+#[test]
+fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
+    each_device(|device| {
+        for s in [shape(1, 1, 1, 1), shape(4, 2, 16, 24), shape(18, 1, 8, 8)] {
+            // Three sequences; the first two share two pages. One is longer than a chunk.
+            let (lens, width, pages) = ([70usize, 65, 300], 10, 16);
+            let tables: [Vec<u32>; 3] =
+                [vec![3, 9, 1], vec![3, 9, 14], vec![0, 2, 4, 5, 6, 7, 8, 10, 11, 12]];
+            let mut host = attention::Cache::with_pages(pages, s, crate::Precision::F32);
+            let mut cache = Cache::<f32>::with_pages(device, pages, s).unwrap();
+            let mut half = Cache::<u16>::with_pages(device, pages, s).unwrap();
+            let all: Vec<(u32, u32)> = (0..pages as u32).flat_map(|p| (0..32).map(move |i| (p, i))).collect();
+            let k = widen(&narrow(&values(1, all.len() * s.kv_heads * s.dk, 2.0)));
+            let v = widen(&narrow(&values(2, all.len() * s.kv_heads * s.dv, 1.0)));
+            host.write_rows(&all, &k, &v);
+            let places: Vec<u32> = all.iter().map(|&(page, slot)| page * 32 + slot).collect();
+            let places = on(device, &places);
+            cache.write_rows(places.all(), on(device, &k).all(), on(device, &v).all()).unwrap();
+            half.write_rows(places.all(), on(device, &narrow(&k)).all(), on(device, &narrow(&v)).all())
+                .unwrap();
+            host.copy_page(9, 15, 7);
+            cache.copy_page(9, 15, 7).unwrap();
+            let q = widen(&narrow(&values(3, 3 * s.heads * s.dk, 2.0)));
+            let mut expected = vec![0.0; 3 * s.heads * s.dv];
+            let views: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
+            attention::decode(&q, &host, &views, &lens, s, &mut expected);
+            let flat: Vec<u32> = tables
+                .iter()
+                .flat_map(|t| t.iter().copied().chain(std::iter::repeat(0)).take(width))
+                .collect();
+            let run = |rows: Range<usize>| {
+                let q = on(device, &q[rows.start * s.heads * s.dk..rows.end * s.heads * s.dk]);
+                let lens: Vec<u32> = lens[rows.clone()].iter().map(|&l| l as u32).collect();
+                let (tables, lens) =
+                    (on(device, &flat[rows.start * width..rows.end * width]), on(device, &lens));
+                let mut out = on(device, &vec![9f32; rows.len() * s.heads * s.dv]);
+                decode(device, q.all(), &cache, tables.all(), width, lens.all(), 310, out.all_mut()).unwrap();
+                out.download("test").unwrap()
+            };
+            let whole = run(0..3);
+            near("decode", &whole, &expected, 2e-6);
+            assert_eq!([run(0..1), run(1..2), run(2..3)].concat(), whole);
+            let lens: Vec<u32> = lens.iter().map(|&l| l as u32).collect();
+            let (tables, lens) = (on(device, &flat), on(device, &lens));
+            let mut out = on(device, &vec![9u16; whole.len()]);
+            decode(
+                device,
+                on(device, &narrow(&q)).all(),
+                &half,
+                tables.all(),
+                width,
+                lens.all(),
+                300,
+                out.all_mut(),
+            )
+            .unwrap();
+            near("decode in bf16", &widen(&out.download("test").unwrap()), &expected, 4e-3);
+        }
+    });
+}

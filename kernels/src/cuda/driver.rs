@@ -1,0 +1,275 @@
+//! A card: its context, one stream, a store of freed memory, the compiled modules.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Mutex, MutexGuard};
+
+use cudarc::driver::{result, sys};
+
+use super::launch::signatures;
+use super::{Arg, Backing, Error, Grid, Product, Source, libraries, module};
+
+mod lt;
+
+/// Blocks of memory are multiples of this.
+const UNIT: usize = 512;
+
+/// Shared memory that a block has without asking.
+const FREE_SHARED: u32 = 48 * 1024;
+
+pub(super) struct Card {
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    name: String,
+    capability: u32,
+    processors: u32,
+    /// Freed blocks by size. One stream runs everything in order, so a block may be used again at once.
+    store: Mutex<HashMap<usize, Vec<u64>>>,
+    kernels: Mutex<HashMap<&'static str, HashMap<String, Kernel>>>,
+    products: Mutex<lt::Products>,
+}
+
+#[derive(Clone)]
+struct Kernel {
+    function: sys::CUfunction,
+    kinds: Vec<String>,
+}
+
+// SAFETY: the driver's handles may be used from any thread once the context is current there, which every call sees to.
+unsafe impl Send for Card {}
+// SAFETY: as above; what changes is behind mutexes.
+unsafe impl Sync for Card {}
+
+/// How many cards there are.
+pub(super) fn count() -> Result<usize, Error> {
+    libraries::driver()?;
+    result::init().map_err(|e| Error::Absent(format!("the NVIDIA driver does not start: {e}")))?;
+    let count = result::device::get_count().map_err(|e| Error::Absent(e.to_string()))?;
+    Ok(count as usize)
+}
+
+impl Card {
+    pub fn open(ordinal: usize) -> Result<Card, Error> {
+        let cards = count()?;
+        if ordinal >= cards {
+            return Err(Error::Absent(format!("there is no card {ordinal}: this machine has {cards}")));
+        }
+        libraries::nvrtc()?;
+        libraries::cublaslt()?;
+        let absent = |e: result::DriverError| Error::Absent(format!("card {ordinal}: {e}"));
+        let device = result::device::get(ordinal as i32).map_err(absent)?;
+        let name = result::device::get_name(device).map_err(absent)?;
+        let attribute = |which| {
+            // SAFETY: the device is one that the driver just named.
+            unsafe { result::device::get_attribute(device, which) }.map(|x| x as u32).map_err(absent)
+        };
+        let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let processors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        if major < 8 {
+            return Err(Error::Absent(format!(
+                "card {ordinal} ({name}) has compute capability {major}.{minor}, 8.0 or later is needed"
+            )));
+        }
+        // SAFETY: the primary context of a device that exists.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(absent)?;
+        // SAFETY: the context was just retained.
+        unsafe { result::ctx::set_current(context) }.map_err(absent)?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(absent)?;
+        let products = Mutex::new(lt::Products::new()?);
+        let (store, kernels) = (Mutex::default(), Mutex::default());
+        Ok(Card {
+            context,
+            stream,
+            name,
+            capability: major * 10 + minor,
+            processors,
+            store,
+            kernels,
+            products,
+        })
+    }
+
+    /// Makes the context this thread's.
+    fn enter(&self, op: &'static str) -> Result<(), Error> {
+        // SAFETY: the context lives as long as the card.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn store(&self) -> MutexGuard<'_, HashMap<usize, Vec<u64>>> {
+        self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Gives all stored blocks back to the driver.
+    fn empty_store(&self) {
+        for at in self.store().drain().flat_map(|(_, blocks)| blocks) {
+            // SAFETY: a stored block is nobody's; freeing waits for the work that used it.
+            let _ = unsafe { result::free_sync(at) };
+        }
+    }
+
+    fn kernel(&self, op: &'static str, source: &Source, name: &str) -> Result<Kernel, Error> {
+        let mut kernels = self.kernels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !kernels.contains_key(source.name) {
+            kernels.insert(source.name, self.load(op, source)?);
+        }
+        let found = kernels[source.name].get(name).cloned();
+        found.ok_or_else(|| Error::failed(op, format!("no kernel {name} in {}", source.name)))
+    }
+
+    fn load(&self, op: &'static str, source: &Source) -> Result<HashMap<String, Kernel>, Error> {
+        let mut code = module::compile(source, self.capability)?;
+        code.push(0); // PTX is text that ends in NUL.
+        // SAFETY: an image that NVRTC made; the driver copies it. Modules stay loaded with the context.
+        let loaded = unsafe { result::module::load_data(code.as_ptr().cast()) }
+            .map_err(|e| Error::failed(op, format!("loading {}: {e}", source.name)))?;
+        let mut kernels = HashMap::new();
+        for (name, kinds) in signatures(source.text) {
+            let symbol = CString::new(name.clone()).expect("a kernel's name has no NUL");
+            // SAFETY: the module was just loaded.
+            let function = unsafe { result::module::get_function(loaded, symbol) }
+                .map_err(|e| Error::failed(op, format!("{name} in {}: {e}", source.name)))?;
+            kernels.insert(name, Kernel { function, kinds });
+        }
+        Ok(kernels)
+    }
+}
+
+impl Backing for Card {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn capability(&self) -> u32 {
+        self.capability
+    }
+
+    fn processors(&self) -> u32 {
+        self.processors
+    }
+
+    fn memory(&self) -> Result<(usize, usize), Error> {
+        self.enter("memory")?;
+        let (free, total) = result::mem_get_info().map_err(|e| Error::failed("memory", e))?;
+        let stored: usize = self.store().iter().map(|(size, blocks)| size * blocks.len()).sum();
+        Ok((free + stored, total))
+    }
+
+    fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
+        let size = bytes.next_multiple_of(UNIT);
+        if let Some(at) = self.store().get_mut(&size).and_then(Vec::pop) {
+            return Ok(at);
+        }
+        self.enter(op)?;
+        // SAFETY: a size above 0; the block is given back through `give`.
+        let ask = || unsafe { result::malloc_sync(size) };
+        let first = ask();
+        let out_of_memory = |e: &result::DriverError| e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        let second = match first {
+            Err(e) if out_of_memory(&e) => {
+                self.empty_store();
+                ask()
+            }
+            other => other,
+        };
+        second.map_err(|e| {
+            if out_of_memory(&e) {
+                let (free, total) = self.memory().unwrap_or_default();
+                Error::OutOfMemory { op, bytes, free, total }
+            } else {
+                Error::failed(op, e)
+            }
+        })
+    }
+
+    fn give(&self, at: u64, bytes: usize) {
+        self.store().entry(bytes.next_multiple_of(UNIT)).or_default().push(at);
+    }
+
+    fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: the caller's buffer holds these bytes; the wait ends before `to` does.
+        unsafe { result::memcpy_dtoh_async(to, at, self.stream) }.map_err(|e| Error::failed(op, e))?;
+        self.synchronize(op)
+    }
+
+    fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: the caller's buffer has room. From pageable memory the copy is staged before the call returns.
+        unsafe { result::memcpy_htod_async(at, from, self.stream) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: both buffers hold these bytes.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn clear(&self, op: &'static str, at: u64, bytes: usize) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: the buffer holds these bytes.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn synchronize(&self, op: &'static str) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: the stream lives as long as the card.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn launch(
+        &self,
+        op: &'static str,
+        source: &Source,
+        kernel: &str,
+        grid: Grid,
+        args: &[Arg],
+    ) -> Result<(), Error> {
+        self.enter(op)?;
+        let found = self.kernel(op, source, kernel)?;
+        let given: Vec<String> = args.iter().map(Arg::kind).collect();
+        assert_eq!(given, found.kinds, "{op}: arguments of {kernel}");
+        if grid.shared > FREE_SHARED {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is a loaded one.
+            unsafe { result::function::set_function_attribute(found.function, most, grid.shared as i32) }
+                .map_err(|e| Error::failed(op, format!("{} bytes of shared memory: {e}", grid.shared)))?;
+        }
+        let mut bits: Vec<u64> = args.iter().map(Arg::bits).collect();
+        let mut pointers: Vec<*mut c_void> = bits.iter_mut().map(|b| std::ptr::from_mut(b).cast()).collect();
+        let [x, y, z] = grid.blocks;
+        // SAFETY: the arguments are of the kernel's types, checked above; the driver copies them before it returns.
+        unsafe {
+            result::launch_kernel(
+                found.function,
+                (x, y, z),
+                (grid.threads, 1, 1),
+                grid.shared,
+                self.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(|e| Error::failed(op, format!("{kernel}: {e}")))
+    }
+
+    fn product(&self, op: &'static str, p: &Product) -> Result<(), Error> {
+        if p.is_empty() {
+            return Ok(());
+        }
+        self.enter(op)?;
+        let mut products = self.products.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        products.run(op, p, self.stream)
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        if self.enter("drop").is_err() {
+            return;
+        }
+        let _ = self.synchronize("drop");
+        self.empty_store();
+        // SAFETY: nothing uses the stream any more. The context stays until the process ends.
+        let _ = unsafe { result::stream::destroy(self.stream) };
+    }
+}

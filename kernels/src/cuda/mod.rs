@@ -1,0 +1,227 @@
+//! NVIDIA GPUs: a [`Device`], its memory, and the launching of the ops' device code.
+//!
+//! Device code is CUDA C++ beside each op (`OP/cuda.cu`), compiled at first use by NVRTC for the card at hand and kept
+//! (`module.rs`). `OP/cuda.rs` is its host side: the functions of the op on the host with the same names and the same order of
+//! arguments, [`Device`] first, [`View`]s for slices. Matrix products are cuBLASLt's (`product.rs`). One stream; work is queued and
+//! errors may surface at a later call.
+//!
+//! A device has one of two backings. The driver's is a card. The emulated one (`emulation/`) compiles the same device code with g++ and
+//! runs it on the CPU, thread by thread, in an order that a test may choose: it is how kernels are tested where there is no card.
+//! `R1_CUDA=emulated` selects it, `R1_CUDA=emulated:N` with order N.
+//!
+//! Activations are [`Float`]: f32, or bf16 (kept as its bits, `u16`). Sums, softmax, norms, the residual stream and gradients of
+//! weights are f32. No sum is made by atomic additions: a run's bits are the same each time on one kind of card.
+//!
+//! The ops (`T`, `X`, `Y`, `D` are f32 or bf16; all return `Result<_, Error>`):
+//! ```text
+//! linear::cuda     forward<X, Y>(device, x: View<X>, w: View<X>, n, k, bias: Option<View<f32>>, y: ViewMut<Y>)
+//!                  forward_add<X>(device, x: View<X>, w: View<X>, n, k, y: ViewMut<f32>)
+//!                  backward_input<D, Y>(device, dy: View<D>, w: View<D>, n, k, dx: ViewMut<Y>, accumulate)
+//!                  backward_weight<D>(device, dy: View<D>, x: View<D>, n, k, dw: ViewMut<f32>)
+//!                  backward_bias<D>(device, dy: View<D>, db: ViewMut<f32>)
+//!                  convert<X, Y>(device, from: View<X>, to: ViewMut<Y>)    add<Y>(device, x: ViewMut<f32>, y: View<Y>)
+//! embedding::cuda  forward<T>(device, table: View<T>, c, ids: View<u32>, y: ViewMut<f32>)
+//!                  backward(device, dy: View<f32>, c, ids: &[u32], dtable: ViewMut<f32>)
+//! rope::cuda       Table::of(device, &rope::Table)
+//!                  apply<T>(device, x: ViewMut<T>, heads, stride, offset, positions: View<u32>, &Table, pairing, inverse)
+//! swiglu::cuda     forward<T>(device, gate_up: View<T>, f, y: ViewMut<T>)
+//!                  backward<T>(device, dy: View<T>, gate_up: View<T>, f, dgate_up: ViewMut<T>)
+//! attention::cuda  Plan::of(device, segments: &[Segment])
+//!                  forward<T>(device, q, k, v: View<T>, &Plan, shape, out: ViewMut<T>, lse: ViewMut<f32>)
+//!                  backward<T>(device, q, k, v, out: View<T>, lse: View<f32>, dout: View<T>, &Plan, shape, dq, dk, dv: ViewMut<T>)
+//!                  Cache<T>::with_pages(device, pages, shape)   .write_rows(places: View<u32>, k, v: View<T>)   .copy_page(from, to, slots)
+//!                    (a place is page · PAGE + slot)
+//!                  decode<T>(device, q: View<T>, &Cache<T>, tables: View<u32>, width, lens: View<u32>, longest, out: ViewMut<T>)
+//!                    (tables [B, width]; `longest` is at least every len)
+//! head::cuda       forward<T>(device, h: View<T>, w: View<T>, c, targets: View<u32>, inv_temperature: View<f32>, entropy) -> Output
+//!                  backward<T>(device, h, w, c, targets, inv_temperature, &Output, dlogprob: View<f32>, dentropy: Option<View<f32>>,
+//!                              dh: ViewMut<f32>, dw: Option<ViewMut<f32>>)
+//!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, streams: View<u64>, positions: View<u32>,
+//!                       tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
+//!                    (logits [B, v]; streams are `Stream`s by their bits)
+//! adamw::cuda      update(device, w, m, v: ViewMut<f32>, g: View<f32>, half: Option<ViewMut<u16>>, &Step)
+//! norm::cuda       sum_of_squares(device, g: View<f32>) -> f64    first_non_finite(device, g: View<f32>) -> Option<usize>
+//! moe::cuda        route(device, logits: View<f32>, bias: Option<View<f32>>, &Router) -> Routing, and the other ops of the host
+//! ```
+
+mod driver;
+mod emulation;
+mod error;
+mod launch;
+mod libraries;
+mod memory;
+mod module;
+mod product;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+pub use error::Error;
+pub use memory::{Buffer, Element, Float, View, ViewMut};
+pub use module::{names as sources, ptx};
+
+pub(crate) use launch::{Arg, Grid};
+pub(crate) use module::Source;
+pub(crate) use product::{Operand, Product};
+
+/// The device code of every op.
+pub(crate) const SOURCES: &[Source] = &[
+    crate::adamw::cuda::SOURCE,
+    crate::attention::cuda::SOURCE,
+    crate::embedding::cuda::SOURCE,
+    crate::head::cuda::SOURCE,
+    crate::linear::cuda::SOURCE,
+    crate::moe::cuda::SOURCE,
+    crate::norm::cuda::SOURCE,
+    crate::rmsnorm::cuda::SOURCE,
+    crate::rope::cuda::SOURCE,
+    crate::swiglu::cuda::SOURCE,
+];
+
+/// What a card or its emulation does. Addresses are the device's.
+pub(crate) trait Backing: Send + Sync {
+    fn name(&self) -> String;
+    /// Compute capability: 80 is 8.0.
+    fn capability(&self) -> u32;
+    /// Multiprocessors.
+    fn processors(&self) -> u32;
+    /// Bytes free, bytes in all.
+    fn memory(&self) -> Result<(usize, usize), Error>;
+    fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error>;
+    fn give(&self, at: u64, bytes: usize);
+    fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error>;
+    fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error>;
+    fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error>;
+    fn clear(&self, op: &'static str, at: u64, bytes: usize) -> Result<(), Error>;
+    fn synchronize(&self, op: &'static str) -> Result<(), Error>;
+    fn launch(
+        &self,
+        op: &'static str,
+        source: &Source,
+        kernel: &str,
+        grid: Grid,
+        args: &[Arg],
+    ) -> Result<(), Error>;
+    fn product(&self, op: &'static str, p: &Product) -> Result<(), Error>;
+}
+
+/// A device to compute on. Clones are the same device.
+#[derive(Clone)]
+pub struct Device(Arc<dyn Backing>);
+
+impl Device {
+    /// Card `ordinal` of this machine, or the emulated one where `R1_CUDA` says so.
+    ///
+    /// # Errors
+    /// No driver, no such card, one older than compute capability 8.0, or a library that is missing.
+    pub fn open(ordinal: usize) -> Result<Device, Error> {
+        match std::env::var("R1_CUDA") {
+            Ok(how) if how == "emulated" => Device::emulated(0),
+            Ok(how) => match how.strip_prefix("emulated:").and_then(|order| order.parse().ok()) {
+                Some(order) => Device::emulated(order),
+                None => {
+                    Err(Error::Absent(format!("R1_CUDA is {how:?}: it may be `emulated` or `emulated:N`")))
+                }
+            },
+            Err(_) => Device::card(ordinal),
+        }
+    }
+
+    /// Card `ordinal`, whatever `R1_CUDA` says.
+    pub(crate) fn card(ordinal: usize) -> Result<Device, Error> {
+        Ok(Device(Arc::new(driver::Card::open(ordinal)?)))
+    }
+
+    /// How many cards this machine has; the emulated one counts where `R1_CUDA` says so.
+    ///
+    /// # Errors
+    /// No driver.
+    pub fn count() -> Result<usize, Error> {
+        if std::env::var_os("R1_CUDA").is_some() { Ok(1) } else { driver::count() }
+    }
+
+    /// A device that the CPU plays. Threads and blocks run in an order named by `order`: 0 ascending, 1 descending, others shuffled.
+    ///
+    /// # Errors
+    /// There is no g++, or the target is not x86-64 Linux.
+    pub fn emulated(order: u64) -> Result<Device, Error> {
+        Ok(Device(Arc::new(emulation::Emulated::new(order)?)))
+    }
+
+    /// What the card calls itself.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Compute capability: 90 is 9.0.
+    pub fn capability(&self) -> u32 {
+        self.0.capability()
+    }
+
+    /// Bytes free and bytes in all.
+    ///
+    /// # Errors
+    /// The driver refused.
+    pub fn memory(&self) -> Result<(usize, usize), Error> {
+        self.0.memory()
+    }
+
+    /// Waits until all work is done.
+    ///
+    /// # Errors
+    /// Some of it failed.
+    pub fn synchronize(&self) -> Result<(), Error> {
+        self.0.synchronize("synchronize")
+    }
+
+    pub(crate) fn processors(&self) -> usize {
+        self.0.processors() as usize
+    }
+
+    pub(crate) fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
+        self.0.take(op, bytes)
+    }
+
+    pub(crate) fn give(&self, at: u64, bytes: usize) {
+        self.0.give(at, bytes);
+    }
+
+    pub(crate) fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.0.read(op, at, to)
+    }
+
+    pub(crate) fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error> {
+        self.0.write(op, at, from)
+    }
+
+    pub(crate) fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error> {
+        self.0.copy(op, from, to, bytes)
+    }
+
+    pub(crate) fn clear(&self, op: &'static str, at: u64, bytes: usize) -> Result<(), Error> {
+        self.0.clear(op, at, bytes)
+    }
+
+    /// Queues a kernel of `source`. An empty grid is no work.
+    pub(crate) fn launch(
+        &self,
+        op: &'static str,
+        source: &Source,
+        kernel: &str,
+        grid: Grid,
+        args: &[Arg],
+    ) -> Result<(), Error> {
+        if grid.is_empty() { Ok(()) } else { self.0.launch(op, source, kernel, grid, args) }
+    }
+
+    pub(crate) fn product(&self, op: &'static str, p: &Product) -> Result<(), Error> {
+        self.0.product(op, p)
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.name())
+    }
+}

@@ -1,0 +1,235 @@
+// Rows of logits: log-softmax at a target, its slope, and the draw of a token. A block of 512 threads a row.
+
+#define THREADS 512
+
+// The greatest tempered logit of a row, Σ e^(z − top) and, where wanted, Σ e^(z − top)·(z − top). One order for training and sampling.
+struct Sums {
+  float top, sum, mixed;
+};
+static __device__ Sums row_sums(const float *logits, float by, int v, bool mixed, float *room) {
+  Sums s;
+  float top = -INF;
+  for (int i = threadIdx.x; i < v; i += THREADS) top = fmaxf(top, logits[i] * by);
+  s.top = block_max(top, room);
+  float sum = 0.0f, times = 0.0f;
+  for (int i = threadIdx.x; i < v; i += THREADS) {
+    float z = logits[i] * by - s.top, e = exponential(z);
+    sum += e;
+    if (mixed && e > 0.0f) times = fmaf(e, z, times);
+  }
+  s.sum = block_sum(sum, room);
+  s.mixed = mixed ? block_sum(times, room) : 0.0f;
+  return s;
+}
+
+extern "C" __global__ void head_rows(const float *logits, const u32 *targets, const float *by, int v, float *logprobs, float *lse, float *entropy) {
+  __shared__ float room[32];
+  int row = blockIdx.x;
+  const float *z = logits + (u64)row * v;
+  Sums s = row_sums(z, by[row], v, entropy != nullptr, room);
+  if (threadIdx.x) return;
+  float total = s.top + logarithm(s.sum);
+  u32 target = targets[row];
+  lse[row] = total;
+  logprobs[row] = target < (u32)v ? z[target] * by[row] - total : INF - INF;
+  if (entropy) entropy[row] = logarithm(s.sum) - s.mixed / s.sum;
+}
+
+// d logit = (dlogprob·(1[target] − p) − dentropy·p·(ln p + H)) · by
+template <class D>
+static __device__ void slopes(const float *logits, const u32 *targets, const float *by, const float *lse, const float *entropy, const float *dlogprob, const float *dentropy, D *dlogits, int v) {
+  u64 row = blockIdx.x;
+  float factor = by[row], total = lse[row], d = dlogprob[row], de = dentropy ? dentropy[row] : 0.0f, h = dentropy ? entropy[row] : 0.0f;
+  int target = targets[row];
+  for (int i = threadIdx.x; i < v; i += THREADS) {
+    float logp = logits[row * v + i] * factor - total, p = exponential(logp);
+    float dz = d * ((i == target ? 1.0f : 0.0f) - p);
+    if (dentropy && p > 0.0f) dz = dz - de * p * (logp + h);
+    store(dlogits + row * v + i, dz * factor);
+  }
+}
+extern "C" __global__ void head_slopes_f32(const float *logits, const u32 *targets, const float *by, const float *lse, const float *entropy, const float *dlogprob, const float *dentropy, float *dlogits, int v) {
+  slopes(logits, targets, by, lse, entropy, dlogprob, dentropy, dlogits, v);
+}
+extern "C" __global__ void head_slopes_bf16(const float *logits, const u32 *targets, const float *by, const float *lse, const float *entropy, const float *dlogprob, const float *dentropy, bf16 *dlogits, int v) {
+  slopes(logits, targets, by, lse, entropy, dlogprob, dentropy, dlogits, v);
+}
+
+// --- drawing ---
+
+// SplitMix64's output function, and the uniform number of a stream at a position: as the host's random streams.
+static __device__ __forceinline__ u64 mix(u64 z) {
+  z += 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+static __device__ __forceinline__ double uniform(u64 stream, u32 position) {
+  return (double)(mix(stream ^ mix(position)) >> 11) * (1.0 / 9007199254740992.0);
+}
+
+// A weight in (0, 1] as a whole number, so that sums have no order: exact above 2^-22, to 2^-45 below.
+static __device__ __forceinline__ u64 mass_of(float w) { return (u64)((double)w * 35184372088832.0); }
+
+// The shortest prefix of a row's tokens, in falling order of weight and rising order of id, that holds `most` tokens or reaches `enough`
+// mass: all weights above `edge`, and the first `ties` of those equal to it.
+struct Prefix {
+  u32 edge;
+  u64 ties, mass;
+};
+struct Histogram {
+  u64 mass[256];
+  u32 count[256];
+  u64 mass_above;
+  u32 count_above, edge;
+};
+
+// A digit of eight bits at a time, from the highest: the bin in which the prefix ends.
+static __device__ Prefix shortest_prefix(const float *weights, int v, u64 most, u64 enough, Histogram *h) {
+  u32 edge = 0, known = 0;
+  u64 count_above = 0, mass_above = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < 256; i += THREADS) h->mass[i] = h->count[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < v; i += THREADS) {
+      u32 bits = __float_as_uint(weights[i]);
+      if (bits == 0 || (bits & known) != edge) continue;
+      atomicAdd(&h->count[bits >> shift & 255], 1u);
+      atomicAdd(&h->mass[bits >> shift & 255], mass_of(weights[i]));
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      u64 count = count_above, mass = mass_above;
+      int digit = 255, last = 0;
+      // The lowest bin with anything in it, where the whole row does not suffice.
+      while (last < 255 && !h->count[last]) last++;
+      for (; digit > last; digit--) {
+        if (count + h->count[digit] >= most || mass + h->mass[digit] >= enough) break;
+        count += h->count[digit];
+        mass += h->mass[digit];
+      }
+      h->edge = digit;
+      h->count_above = count;
+      h->mass_above = mass;
+    }
+    __syncthreads();
+    edge |= h->edge << shift;
+    known |= 255u << shift;
+    count_above = h->count_above;
+    mass_above = h->mass_above;
+  }
+  // All in the last bin have the same weight.
+  __syncthreads();
+  u64 ties = h->count[edge & 255], each = mass_of(__uint_as_float(edge));
+  if (most - count_above < ties) ties = most - count_above;
+  if (each && enough > mass_above) {
+    u64 needed = (enough - mass_above + each - 1) / each;
+    if (needed < ties) ties = needed;
+  }
+  if (ties == 0) ties = 1;
+  Prefix p = {edge, ties, mass_above + ties * each};
+  return p;
+}
+
+// Which of the tokens `start + lane` count, in rising order of id, given how many ties came before.
+static __device__ __forceinline__ bool counts(float w, Prefix p, u64 &ties) {
+  u32 bits = __float_as_uint(w);
+  bool tie = bits == p.edge;
+  u32 all = __ballot_sync(EVERYONE, tie), before = all & ((1u << (threadIdx.x % WARP)) - 1u);
+  bool kept = bits > p.edge || (tie && ties + __popc(before) < p.ties);
+  ties += __popc(all);
+  return kept && w > 0.0f;
+}
+
+// Draws a token of each row. weights: scratch, as large as the logits. temperature 0: the greatest logit, the first of equals.
+extern "C" __global__ void draw(const float *logits, int v, float *weights, float temperature, int top_k, float top_p, float min_p, const u64 *streams, const u32 *positions, u32 *tokens, float *logprobs) {
+  __shared__ float room[32];
+  __shared__ double masses[32];
+  __shared__ u64 ties_of[32];
+  __shared__ Histogram histogram;
+  __shared__ int chosen;
+  u64 row = blockIdx.x;
+  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  const int warps = THREADS / WARP;
+  const float *z = logits + row * v;
+  float *w = weights + row * v;
+  float by = temperature == 0.0f ? 1.0f : 1.0f / temperature;
+  Sums s = row_sums(z, by, v, false, room);
+  if (threadIdx.x == 0) chosen = v;
+  __syncthreads();
+  if (temperature == 0.0f) {
+    int best = v;
+    for (int i = threadIdx.x; i < v; i += THREADS)
+      if (z[i] == s.top && i < best) best = i;
+    for (int d = WARP / 2; d > 0; d /= 2) best = min(best, __shfl_xor_sync(EVERYONE, best, d));
+    if (lane == 0) atomicMin(&chosen, best);
+    __syncthreads();
+  } else {
+    for (int i = threadIdx.x; i < v; i += THREADS) w[i] = exponential(z[i] * by - s.top);
+    Prefix p = {0, 0, 0};
+    if ((top_k > 0 && top_k < v) || top_p < 1.0f) {
+      u64 all = ~0ull, most = top_k > 0 && top_k < v ? (u64)top_k : all, total = 0;
+      if (most < all) {
+        p = shortest_prefix(w, v, most, all, &histogram);
+        total = p.mass;
+      } else {
+        // The whole row's mass: a prefix without an end.
+        total = shortest_prefix(w, v, all, all, &histogram).mass;
+      }
+      if (top_p < 1.0f) p = shortest_prefix(w, v, most, (u64)ceil((double)top_p * (double)total), &histogram);
+    }
+    __syncthreads();
+    // Each warp its part of the row: how much weighs there, and how many ties come before.
+    int share = (v + warps * WARP - 1) / (warps * WARP) * WARP, start = warp * share, end = min(v, start + share);
+    u64 ties = 0;
+    for (int i = start; i < end; i += WARP) {
+      bool tie = i + lane < end && __float_as_uint(w[i + lane]) == p.edge;
+      ties += __popc(__ballot_sync(EVERYONE, tie));
+    }
+    if (lane == 0) ties_of[warp] = ties;
+    __syncthreads();
+    ties = 0;
+    for (int i = 0; i < warp; i++) ties += ties_of[i];
+    u64 ties_before = ties;
+    double mass = 0.0;
+    for (int i = start; i < end; i += WARP) {
+      float x = i + lane < end ? w[i + lane] : 0.0f;
+      if (counts(x, p, ties) && (double)x >= (double)min_p) mass += x;
+    }
+    mass = warp_sum(mass);
+    if (lane == 0) masses[warp] = mass;
+    __syncthreads();
+    double total = 0.0, left = 0.0;
+    for (int i = 0; i < warps; i++) total += masses[i];
+    left = uniform(streams[row], positions[row]) * total;
+    int mine = 0;
+    while (mine < warps - 1 && left >= masses[mine]) left -= masses[mine++];
+    // Rounding left a crumb: the last warp with any mass.
+    while (mine > 0 && masses[mine] == 0.0) left = masses[--mine];
+    if (warp == mine) {
+      ties = ties_before;
+      int last = v, found = v;
+      for (int i = start; i < end && found == v; i += WARP) {
+        float x = i + lane < end ? w[i + lane] : 0.0f;
+        bool kept = counts(x, p, ties) && (double)x >= (double)min_p;
+        double mine_ = kept ? (double)x : 0.0, sum = mine_;
+        for (int d = 1; d < WARP; d *= 2) {
+          double lower = __shfl_up_sync(EVERYONE, sum, d);
+          if (lane >= d) sum += lower;
+        }
+        u32 hit = __ballot_sync(EVERYONE, kept && left < sum), any = __ballot_sync(EVERYONE, kept);
+        if (hit) found = i + __ffs(hit) - 1;
+        if (any) last = i + 31 - __clz(any);
+        left -= __shfl_sync(EVERYONE, sum, WARP - 1);
+      }
+      if (lane == 0) chosen = found < v ? found : last;
+    }
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) {
+    int token = chosen < v ? chosen : 0;
+    tokens[row] = token;
+    logprobs[row] = z[token] * by - (s.top + logarithm(s.sum));
+  }
+}

@@ -1,0 +1,207 @@
+//! The head on a device: log-probabilities and their backward pass, chunk by chunk, and the draw of tokens from logits.
+
+use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
+use crate::linear::cuda as linear;
+
+pub(crate) const SOURCE: Source = Source { name: "head", text: include_str!("cuda.cu") };
+
+/// Threads of a row's block, as in cuda.cu.
+const THREADS: u32 = 512;
+
+/// What forward gives for every row, on the device.
+pub struct Output {
+    /// ln p(target) under the tempered distribution.
+    pub logprobs: Buffer<f32>,
+    /// ln Σ e^z, z the tempered logits.
+    pub lse: Buffer<f32>,
+    /// Entropy of the tempered distribution in nats, where asked for.
+    pub entropy: Option<Buffer<f32>>,
+}
+
+/// Rows whose logits are in memory at the same time: at most 256 MiB of logits.
+fn chunk_rows(v: usize) -> usize {
+    ((1 << 26) / v.max(1)).clamp(16, 4096)
+}
+
+/// Bytes of scratch that [`forward`] and [`backward`] hold for `rows` rows and a vocabulary of `v`; `half`: in bf16.
+pub fn scratch_bytes(rows: usize, v: usize, half: bool) -> usize {
+    chunk_rows(v).min(rows) * v * (size_of::<f32>() + if half { size_of::<u16>() } else { size_of::<f32>() })
+}
+
+/// Log-probabilities of the targets, one row of h a target; w `[V, C]`. The targets lie on the device: one beyond the vocabulary gives NaN.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another.
+pub fn forward<T: Float>(
+    device: &Device,
+    h: View<T>,
+    w: View<T>,
+    c: usize,
+    targets: View<u32>,
+    inv_temperature: View<f32>,
+    entropy: bool,
+) -> Result<Output, Error> {
+    let op = "head::forward";
+    let (rows, v) = sizes(op, h.len(), w.len(), c, targets.len(), inv_temperature.len());
+    let step = chunk_rows(v).min(rows);
+    let mut logits: Buffer<f32> = Buffer::uninit(device, op, step * v)?;
+    let room = || Buffer::<f32>::uninit(device, op, rows);
+    let out = Output { logprobs: room()?, lse: room()?, entropy: if entropy { Some(room()?) } else { None } };
+    for start in (0..rows).step_by(step.max(1)) {
+        let part = start..rows.min(start + step);
+        let count = part.len();
+        let rows_of_h = h.part(part.start * c..part.end * c);
+        linear::forward(device, rows_of_h, w, v, c, None, logits.part_mut(0..count * v))?;
+        let args = [
+            Arg::from(&logits),
+            targets.part(part.clone()).into(),
+            inv_temperature.part(part.clone()).into(),
+            v.into(),
+            out.logprobs.part(part.clone()).into(),
+            out.lse.part(part.clone()).into(),
+            Arg::maybe(out.entropy.as_ref().map(|e| e.part(part.clone()))),
+        ];
+        device.launch(op, &SOURCE, "head_rows", Grid::of(count, THREADS), &args)?;
+    }
+    Ok(out)
+}
+
+/// dh (overwritten) and, where it is wanted, dw `[V, C]` (added to) from d(loss)/d(logprob) and, optionally, d(loss)/d(entropy), which
+/// needs an `out` with entropy. Logits are computed again.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another, or dentropy is given and `out` has no entropy.
+pub fn backward<T: Float>(
+    device: &Device,
+    h: View<T>,
+    w: View<T>,
+    c: usize,
+    targets: View<u32>,
+    inv_temperature: View<f32>,
+    out: &Output,
+    dlogprob: View<f32>,
+    dentropy: Option<View<f32>>,
+    mut dh: ViewMut<f32>,
+    mut dw: Option<ViewMut<f32>>,
+) -> Result<(), Error> {
+    let op = "head::backward";
+    let (rows, v) = sizes(op, h.len(), w.len(), c, targets.len(), inv_temperature.len());
+    assert!(
+        out.lse.len() == rows && dlogprob.len() == rows && dh.len() == h.len(),
+        "{op}: not of {rows} rows"
+    );
+    assert!(
+        dentropy.is_none_or(|d| d.len() == rows && out.entropy.is_some()),
+        "{op}: dentropy or entropy is missing"
+    );
+    let step = chunk_rows(v).min(rows);
+    let mut logits: Buffer<f32> = Buffer::uninit(device, op, step * v)?;
+    let dlogits: Buffer<T> = Buffer::uninit(device, op, step * v)?;
+    for start in (0..rows).step_by(step.max(1)) {
+        let part = start..rows.min(start + step);
+        let count = part.len();
+        let rows_of_h = h.part(part.start * c..part.end * c);
+        linear::forward(device, rows_of_h, w, v, c, None, logits.part_mut(0..count * v))?;
+        let args = [
+            Arg::from(&logits),
+            targets.part(part.clone()).into(),
+            inv_temperature.part(part.clone()).into(),
+            out.lse.part(part.clone()).into(),
+            Arg::maybe(out.entropy.as_ref().map(|e| e.part(part.clone()))),
+            dlogprob.part(part.clone()).into(),
+            Arg::maybe(dentropy.map(|d| d.part(part.clone()))),
+            Arg::from(&dlogits),
+            v.into(),
+        ];
+        let kernel = format!("head_slopes_{}", T::SUFFIX);
+        device.launch(op, &SOURCE, &kernel, Grid::of(count, THREADS), &args)?;
+        let d = dlogits.part(0..count * v);
+        linear::backward_input(device, d, w, v, c, dh.part_mut(part.start * c..part.end * c), false)?;
+        if let Some(dw) = &mut dw {
+            linear::backward_weight(device, d, rows_of_h, v, c, dw.again())?;
+        }
+    }
+    Ok(())
+}
+
+/// How tokens are drawn: the host's `Sampling`, as far as the device has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// 0 is greedy
+    pub temperature: f32,
+    /// keep the k most probable tokens; 0 keeps all
+    pub top_k: usize,
+    /// keep the smallest set of most probable tokens whose mass reaches this; 1 keeps all
+    pub top_p: f32,
+    /// drop tokens less probable than this share of the most probable one; 0 keeps all
+    pub min_p: f32,
+}
+
+/// Draws a token of each row of logits `[B, v]` with the number of `streams[b]` at `positions[b]`; `logprobs` are of the whole tempered
+/// distribution (at temperature 0: at temperature 1), as [`forward`] would give them.
+///
+/// The rule is the host's. Its sums are made in another order and, for the masses of top-p, in whole numbers of 2⁻⁴⁵, so a draw differs
+/// where the uniform number falls within about 1e-9 of a border.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another.
+pub fn draw(
+    device: &Device,
+    logits: View<f32>,
+    v: usize,
+    rule: &Rule,
+    streams: View<u64>,
+    positions: View<u32>,
+    tokens: ViewMut<u32>,
+    logprobs: ViewMut<f32>,
+) -> Result<(), Error> {
+    let (op, rows) = ("head::draw", tokens.len());
+    assert!(
+        v > 0
+            && v <= 1 << 18
+            && logits.len() == rows * v
+            && streams.len() == rows
+            && positions.len() == rows
+            && logprobs.len() == rows,
+        "{op}: {} logits, {} streams, {} positions for {rows} rows of {v} (2^18 at most)",
+        logits.len(),
+        streams.len(),
+        positions.len()
+    );
+    let weights: Buffer<f32> =
+        Buffer::uninit(device, op, if rule.temperature == 0.0 { 0 } else { logits.len() })?;
+    let args = [
+        logits.into(),
+        v.into(),
+        Arg::from(&weights),
+        rule.temperature.into(),
+        rule.top_k.into(),
+        rule.top_p.into(),
+        rule.min_p.into(),
+        streams.into(),
+        positions.into(),
+        Arg::from(&tokens),
+        Arg::from(&logprobs),
+    ];
+    device.launch(op, &SOURCE, "draw", Grid::of(rows, THREADS), &args)
+}
+
+fn sizes(op: &str, h: usize, w: usize, c: usize, rows: usize, temperatures: usize) -> (usize, usize) {
+    assert!(
+        c > 0 && h == rows * c && w.is_multiple_of(c) && temperatures == rows,
+        "{op}: h {h}, w {w} values in rows of {c}, {rows} targets, {temperatures} temperatures"
+    );
+    (rows, w / c)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+// Around the products, which are cuBLASLt's: bias, its gradient, conversion, the residual sum.
+
+template <class Y>
+static __device__ void add_bias(Y *y, const float *bias, u64 count, int n) {
+  u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < count) store(y + i, load(y + i) + bias[i % n]);
+}
+extern "C" __global__ void add_bias_f32(float *y, const float *bias, u64 count, int n) { add_bias(y, bias, count, n); }
+extern "C" __global__ void add_bias_bf16(bf16 *y, const float *bias, u64 count, int n) { add_bias(y, bias, count, n); }
+
+// Sums over `run` rows, rows ascending, a thread a column: part [runs, n].
+template <class D>
+static __device__ void bias_part(const D *dy, float *part, int rows, int n, int run) {
+  int j = blockIdx.x * blockDim.x + threadIdx.x;
+  if (j >= n) return;
+  int start = blockIdx.y * run, end = min(rows, start + run);
+  float sum = 0.0f;
+  for (int row = start; row < end; row++) sum += load(dy + (u64)row * n + j);
+  part[(u64)blockIdx.y * n + j] = sum;
+}
+extern "C" __global__ void bias_part_f32(const float *dy, float *part, int rows, int n, int run) { bias_part(dy, part, rows, n, run); }
+extern "C" __global__ void bias_part_bf16(const bf16 *dy, float *part, int rows, int n, int run) { bias_part(dy, part, rows, n, run); }
+// db += the parts, in order.
+extern "C" __global__ void bias_sum(const float *part, float *db, int runs, int n) {
+  int j = blockIdx.x * blockDim.x + threadIdx.x;
+  if (j >= n) return;
+  float sum = db[j];
+  for (int i = 0; i < runs; i++) sum += part[(u64)i * n + j];
+  db[j] = sum;
+}
+
+// Four values a thread; a last thread takes what is left.
+template <class X, class Y>
+static __device__ void convert(const X *x, Y *y, u64 count, int wide) {
+  u64 i = 4 * ((u64)blockIdx.x * blockDim.x + threadIdx.x);
+  if (wide && i + 4 <= count) store4(y + i, load4(x + i));
+  else
+    for (u64 j = i; j < count && j < i + 4; j++) store(y + j, load(x + j));
+}
+extern "C" __global__ void convert_f32_f32(const float *x, float *y, u64 count, int wide) { convert(x, y, count, wide); }
+extern "C" __global__ void convert_f32_bf16(const float *x, bf16 *y, u64 count, int wide) { convert(x, y, count, wide); }
+extern "C" __global__ void convert_bf16_f32(const bf16 *x, float *y, u64 count, int wide) { convert(x, y, count, wide); }
+extern "C" __global__ void convert_bf16_bf16(const bf16 *x, bf16 *y, u64 count, int wide) { convert(x, y, count, wide); }
+
+template <class Y>
+static __device__ void add(float *x, const Y *y, u64 count, int wide) {
+  u64 i = 4 * ((u64)blockIdx.x * blockDim.x + threadIdx.x);
+  if (wide && i + 4 <= count) {
+    float4 a = load4(x + i), b = load4(y + i);
+    a.x += b.x;
+    a.y += b.y;
+    a.z += b.z;
+    a.w += b.w;
+    store4(x + i, a);
+  } else
+    for (u64 j = i; j < count && j < i + 4; j++) x[j] += load(y + j);
+}
+extern "C" __global__ void add_f32(float *x, const float *y, u64 count, int wide) { add(x, y, count, wide); }
+extern "C" __global__ void add_bf16(float *x, const bf16 *y, u64 count, int wide) { add(x, y, count, wide); }

@@ -1,0 +1,255 @@
+//! The linear layer on a device: products by cuBLASLt with sums in f32, operands both f32 or both bf16, weights `[N, K]` as they are.
+//!
+//! Which order the sums of a product have is cuBLASLt's choice by shape, so a row's bits may depend on the rows that ride along.
+
+use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Operand, Product, Source, View, ViewMut};
+
+pub(crate) const SOURCE: Source = Source { name: "linear", text: include_str!("cuda.cu") };
+
+/// Rows that one partial sum of db covers.
+const RUN: usize = 64;
+
+fn operand<T: Float>(view: View<T>, stride: usize, transposed: bool) -> Operand {
+    Operand { at: view.address(), half: T::HALF, stride, transposed }
+}
+
+/// `y = x · Wᵀ (+ bias)`: x `[M, K]`, w `[N, K]`, y `[M, N]`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn forward<X: Float, Y: Float>(
+    device: &Device,
+    x: View<X>,
+    w: View<X>,
+    n: usize,
+    k: usize,
+    bias: Option<View<f32>>,
+    mut y: ViewMut<Y>,
+) -> Result<(), Error> {
+    let op = "linear::forward";
+    times_transposed(device, op, x, w, n, k, y.again(), false)?;
+    let Some(bias) = bias else { return Ok(()) };
+    assert_eq!(bias.len(), n, "{op}: bias");
+    let args = [Arg::from(&y), bias.into(), Arg::U64(y.len() as u64), n.into()];
+    device.launch(op, &SOURCE, &format!("add_bias_{}", Y::SUFFIX), Grid::each(y.len()), &args)
+}
+
+/// `y += x · Wᵀ`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn forward_add<X: Float>(
+    device: &Device,
+    x: View<X>,
+    w: View<X>,
+    n: usize,
+    k: usize,
+    y: ViewMut<f32>,
+) -> Result<(), Error> {
+    times_transposed(device, "linear::forward_add", x, w, n, k, y, true)
+}
+
+fn times_transposed<X: Float, Y: Float>(
+    device: &Device,
+    op: &'static str,
+    x: View<X>,
+    w: View<X>,
+    n: usize,
+    k: usize,
+    y: ViewMut<Y>,
+    add: bool,
+) -> Result<(), Error> {
+    let m = rows(op, x.len(), k);
+    fits(op, w.len() == n * k && y.len() == m * n, [m, n, k], [x.len(), w.len(), y.len()]);
+    let (a, b, c) = (operand(x, k, false), operand(w, k, true), operand(y.view(), n, false));
+    device.product(op, &Product { m, n, k, a, b, c, add })
+}
+
+/// `dx = dy · W`, or `dx += dy · W` when `accumulate`: dy `[M, N]`, w `[N, K]`, dx `[M, K]`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn backward_input<D: Float, Y: Float>(
+    device: &Device,
+    dy: View<D>,
+    w: View<D>,
+    n: usize,
+    k: usize,
+    dx: ViewMut<Y>,
+    accumulate: bool,
+) -> Result<(), Error> {
+    let op = "linear::backward_input";
+    let m = rows(op, dy.len(), n);
+    fits(op, w.len() == n * k && dx.len() == m * k, [m, n, k], [dy.len(), w.len(), dx.len()]);
+    let (a, b, c) = (operand(dy, n, false), operand(w, k, false), operand(dx.view(), k, false));
+    device.product(op, &Product { m, n: k, k: n, a, b, c, add: accumulate })
+}
+
+/// `dW += dyᵀ · x`: dy `[M, N]`, x `[M, K]`, dw `[N, K]`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn backward_weight<D: Float>(
+    device: &Device,
+    dy: View<D>,
+    x: View<D>,
+    n: usize,
+    k: usize,
+    dw: ViewMut<f32>,
+) -> Result<(), Error> {
+    let op = "linear::backward_weight";
+    let m = rows(op, dy.len(), n);
+    fits(op, x.len() == m * k && dw.len() == n * k, [m, n, k], [dy.len(), x.len(), dw.len()]);
+    if m == 0 {
+        return Ok(());
+    }
+    let (a, b, c) = (operand(dy, n, true), operand(x, k, false), operand(dw.view(), k, false));
+    device.product(op, &Product { m: n, n: k, k: m, a, b, c, add: true })
+}
+
+/// `db += Σ_m dy[m, :]`: runs of 64 rows, then the runs in order.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When `dy` is not a whole number of rows.
+pub fn backward_bias<D: Float>(device: &Device, dy: View<D>, db: ViewMut<f32>) -> Result<(), Error> {
+    let (op, n) = ("linear::backward_bias", db.len());
+    let m = rows(op, dy.len(), n);
+    let runs = m.div_ceil(RUN);
+    let part: Buffer<f32> = Buffer::uninit(device, op, runs * n)?;
+    let args = [dy.into(), Arg::from(&part), m.into(), n.into(), RUN.into()];
+    let grid = Grid::plane(n.div_ceil(128), runs, 128);
+    device.launch(op, &SOURCE, &format!("bias_part_{}", D::SUFFIX), grid, &args)?;
+    let args = [Arg::from(&part), Arg::from(&db), runs.into(), n.into()];
+    device.launch(op, &SOURCE, "bias_sum", Grid::each(n), &args)
+}
+
+/// `to = from`, in the other type.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn convert<X: Float, Y: Float>(device: &Device, from: View<X>, to: ViewMut<Y>) -> Result<(), Error> {
+    let op = "linear::convert";
+    assert_eq!(from.len(), to.len(), "{op}: lengths");
+    let (n, wide) = (from.len(), from.wide(4) && to.view().wide(4));
+    let args = [from.into(), Arg::from(&to), Arg::U64(n as u64), wide.into()];
+    let kernel = format!("convert_{}_{}", X::SUFFIX, Y::SUFFIX);
+    device.launch(op, &SOURCE, &kernel, Grid::each(n.div_ceil(4)), &args)
+}
+
+/// `x += y`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn add<Y: Float>(device: &Device, x: ViewMut<f32>, y: View<Y>) -> Result<(), Error> {
+    let op = "linear::add";
+    assert_eq!(x.len(), y.len(), "{op}: lengths");
+    let (n, wide) = (y.len(), y.wide(4) && x.view().wide(4));
+    let args = [Arg::from(&x), y.into(), Arg::U64(n as u64), wide.into()];
+    device.launch(op, &SOURCE, &format!("add_{}", Y::SUFFIX), Grid::each(n.div_ceil(4)), &args)
+}
+
+fn rows(op: &str, len: usize, width: usize) -> usize {
+    assert!(width > 0 && len.is_multiple_of(width), "{op}: {len} values in rows of {width}");
+    len / width
+}
+
+fn fits(op: &str, fit: bool, sizes: [usize; 3], lens: [usize; 3]) {
+    assert!(fit, "{op}: operands and result of {lens:?} values for [M, N, K] = {sizes:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Precision;
+    use crate::cuda::testing::{each_device, narrow, near, on, values, widen};
+    use crate::linear::{self, Weight};
+
+    const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 7), (17, 33, 64), (70, 8, 130)];
+
+    #[test]
+    fn products_are_the_cpu_s() {
+        each_device(|device| {
+            for (m, n, k) in SHAPES {
+                let (x, w, b) = (values(1, m * k, 1.0), values(2, n * k, 1.0), values(3, n, 1.0));
+                let (x, w) = (widen(&narrow(&x)), widen(&narrow(&w)));
+                let dy = widen(&narrow(&values(4, m * n, 1.0)));
+                let weight = Weight::pack(&w, n, k, Precision::F32, true);
+                let mut y = vec![0.0; m * n];
+                linear::forward(&x, &weight, Some(&b), &mut y);
+                let mut dx = values(5, m * k, 1.0);
+                let mut dw = values(6, n * k, 1.0);
+                let mut db = values(7, n, 1.0);
+                let before = (on(device, &dx), on(device, &dw), on(device, &db));
+                linear::backward_input(&dy, &weight, &mut dx, true);
+                linear::backward_weight(&dy, &x, n, k, Precision::F32, &mut dw);
+                linear::backward_bias(&dy, &mut db);
+                let (mut gx, mut gw, mut gb) = before;
+                let bias = on(device, &b);
+                macro_rules! check {
+                    ($x:expr, $w:expr, $dy:expr, $add:literal) => {
+                        let (x, w, dy) = ($x, $w, $dy);
+                        let mut out = on(device, &vec![9f32; m * n]);
+                        super::forward(device, x.all(), w.all(), n, k, Some(bias.all()), out.all_mut())
+                            .unwrap();
+                        near("y", &out.download("test").unwrap(), &y, 1e-6);
+                        let mut half = on(device, &vec![9u16; m * n]);
+                        super::forward(device, x.all(), w.all(), n, k, Some(bias.all()), half.all_mut())
+                            .unwrap();
+                        near("y in bf16", &widen(&half.download("test").unwrap()), &y, 8e-3);
+                        super::backward_input(device, dy.all(), w.all(), n, k, gx.all_mut(), $add).unwrap();
+                        if $add {
+                            super::backward_weight(device, dy.all(), x.all(), n, k, gw.all_mut()).unwrap();
+                            super::backward_bias(device, dy.all(), gb.all_mut()).unwrap();
+                            near("dx", &gx.download("test").unwrap(), &dx, 1e-6);
+                            near("dw", &gw.download("test").unwrap(), &dw, 1e-6);
+                            near("db", &gb.download("test").unwrap(), &db, 1e-6);
+                        }
+                    };
+                }
+                check!(on(device, &x), on(device, &w), on(device, &dy), true);
+                check!(on(device, &narrow(&x)), on(device, &narrow(&w)), on(device, &narrow(&dy)), false);
+                let mut alone = vec![0.0; m * k];
+                linear::backward_input(&dy, &weight, &mut alone, false);
+                near("dx from bf16", &gx.download("test").unwrap(), &alone, 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn conversion_and_sum() {
+        each_device(|device| {
+            for n in [1, 4, 6, 1023] {
+                let x = values(1, n, 1.0);
+                let (from, mut half, mut back) = (on(device, &x), on(device, &vec![0u16; n]), on(device, &x));
+                super::convert(device, from.all(), half.all_mut()).unwrap();
+                assert_eq!(half.download("test").unwrap(), narrow(&x));
+                super::convert(device, half.all(), back.all_mut()).unwrap();
+                assert_eq!(back.download("test").unwrap(), widen(&narrow(&x)));
+                super::add(device, back.all_mut(), half.all()).unwrap();
+                super::add(device, back.all_mut(), from.all()).unwrap();
+                let sum: Vec<f32> = widen(&narrow(&x)).iter().zip(&x).map(|(h, x)| h + h + x).collect();
+                assert_eq!(back.download("test").unwrap(), sum);
+            }
+        });
+    }
+}
