@@ -1,7 +1,8 @@
 //! A loss that a teacher's distributions have a part in: every completion token of the batch is pulled toward what the teacher
 //! says in its place.
 
-use r1_kernels::{divergence, head, norm};
+use r1_kernels::linear::Weight;
+use r1_kernels::{Precision, divergence, head, norm};
 use r1_model::Policy;
 use r1_model::batch::Packed;
 use r1_model::network::Tape;
@@ -24,6 +25,8 @@ pub enum Teacher<'a> {
     Live(&'a Policy),
     /// lists from a file, one for every row of the batch
     Listed(&'a [Listed<'a>]),
+    /// every token of the vocabulary is as probable as every other
+    Uniform,
 }
 
 /// The teacher's part in the loss of a batch.
@@ -67,7 +70,7 @@ impl Trainer {
     /// the teacher's pull on every token.
     ///
     /// # Errors
-    /// Those of [`Trainer::accumulate`], and a divergence that is not finite.
+    /// Those of [`Trainer::accumulate`], a divergence that is not finite, and a policy on a device, which has none.
     ///
     /// # Panics
     /// Where [`Trainer::accumulate`] does, and where lists do not fit the rows.
@@ -77,6 +80,10 @@ impl Trainer {
         pull: &mut Pull,
         loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
     ) -> Result<(), Refused> {
+        if self.policy.device().is_some() {
+            let error = anyhow::anyhow!("a divergence from whole distributions is not computed on a GPU");
+            return Err(Refused::failed(error));
+        }
         self.accumulate_all(rows, false, &mut |i, scored, d, _| loss(i, scored, d), Some(pull))
     }
 
@@ -112,6 +119,12 @@ impl Trainer {
                 let Joined { ids, logprobs, starts } = Joined::of(chosen.iter().map(|&i| &lists[i]));
                 let (ids, logprobs, starts) = (&ids[..], &logprobs[..], &starts[..]);
                 toward(divergence::Teacher::Listed { ids, logprobs, starts }, tape)
+            }
+            Teacher::Uniform => {
+                // A network of one channel whose logits are all 0.
+                let (h, v) = (vec![0.0; tempered.len()], policy.config.vocab_size);
+                let w = Weight::pack(&vec![0.0; v], v, 1, Precision::F32, false);
+                toward(divergence::Teacher::Live { h: &h, w: &w }, tape)
             }
         };
         let mut left = &found[..];
