@@ -15,13 +15,19 @@ mod attention;
 #[cfg(feature = "cuda")]
 mod cache;
 #[cfg(feature = "cuda")]
+mod experts;
+#[cfg(feature = "cuda")]
 mod feed_forward;
+#[cfg(feature = "cuda")]
+mod latent;
 #[cfg(feature = "cuda")]
 mod layer;
 #[cfg(feature = "cuda")]
 mod open;
 #[cfg(feature = "cuda")]
 mod passes;
+#[cfg(feature = "cuda")]
+mod project;
 #[cfg(feature = "cuda")]
 mod tensors;
 

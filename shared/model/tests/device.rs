@@ -14,8 +14,19 @@ use r1_model::sample::Sampling;
 use r1_model::{LoadOptions, Packed, Policy, Precision};
 use safetensors::SafeTensors;
 
-/// Those that a device computes: dense, with grouped-query attention.
-const ARCHITECTURES: [&str; 6] = ["llama", "llama3-rope", "mistral", "qwen2", "qwen3", "llama-bf16-sharded"];
+const ARCHITECTURES: [&str; 11] = [
+    "llama",
+    "llama3-rope",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3-moe",
+    "deepseek-v2",
+    "deepseek-v2-groups",
+    "deepseek-v3",
+    "deepseek-v3-plain",
+    "llama-bf16-sharded",
+];
 
 /// Runs `test` on every device there is; says so where there is none.
 fn each_device(test: impl Fn(&Device)) {
@@ -106,6 +117,8 @@ fn logits_agree_with_transformers() {
                         widest = widest.max(off(&logits(&policy, ids), &tensors[&format!("logits.{i}")]));
                     }
                     println!("{name}, {precision:?}: logits {widest:.1e} off");
+                    // A rounded score can flip which expert a token takes.
+                    let most = if policy.config.moe.is_some() { 4.0 * most } else { most };
                     assert!(widest < most, "{name}, {precision:?}: logits {widest:e} off");
                 }
             }
@@ -124,13 +137,19 @@ fn logprobs_and_gradients_are_the_host_s() {
             let dentropy: Vec<f32> = (0..n).map(|i| ((i * 13) % 7) as f32 * 0.01 - 0.03).collect();
             for (precision, most) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.06)] {
                 let (here, there) = pair(name, device, precision);
+                // A rounded score can flip which expert a token takes: gradients are then another function's.
+                if here.config.moe.is_some() && precision == Precision::Bf16 {
+                    continue;
+                }
                 let mut wanted = Gradients::zeros(&here).unwrap();
                 let (want, tape) = here.forward(&batch, &inv, true, Recompute::None).unwrap();
+                let load = tape.expert_load.clone();
                 here.backward(&batch, &inv, &want, tape, &d, Some(&dentropy), &mut wanted).unwrap();
                 let alone = there.logprobs(&batch, &inv, true).unwrap();
                 for recompute in [Recompute::None, Recompute::Layers] {
                     let (out, tape) = there.forward(&batch, &inv, true, recompute).unwrap();
                     assert_eq!(out.logprobs, alone.logprobs, "{name}: scored and trained on");
+                    assert_eq!(tape.expert_load, load, "{name}: tokens per expert");
                     assert!(off(&out.logprobs, &want.logprobs) < most, "{name}, {precision:?}: logprobs");
                     assert!(off(&out.entropy, &want.entropy) < most, "{name}, {precision:?}: entropies");
                     let mut found = Gradients::zeros(&there).unwrap();
@@ -238,10 +257,8 @@ fn what_was_trained_there_is_saved_from_there() {
 #[test]
 fn what_is_not_computed_there_is_refused() {
     each_device(|device| {
-        for (name, fact) in [("qwen3-moe", "mixture of experts"), ("deepseek-v3", "mixture of experts")] {
-            let options = LoadOptions::frozen(None).on(Some(device.clone()));
-            let error = Policy::load(&dir(name), options).err().unwrap().to_string();
-            assert!(error.contains(fact) && error.contains("--device cpu"), "{error}");
-        }
+        let options = LoadOptions::adapted(None).on(Some(device.clone()));
+        let error = Policy::load(&dir("qwen2"), options).err().unwrap().to_string();
+        assert!(error.contains("an adapter") && error.contains("--device cpu"), "{error}");
     });
 }

@@ -4,7 +4,7 @@
 
 mod policies;
 
-use policies::{ids, policy};
+use policies::{configs, ids, policy};
 use r1_model::device::Device;
 use r1_model::{Config, LoadOptions, Policy, Precision};
 use r1_train::neftune::Noise;
@@ -25,11 +25,6 @@ fn device() -> Option<Device> {
             None
         }
     }
-}
-
-/// Those of the tiny configs that a device computes.
-fn configs() -> Vec<(&'static str, Value)> {
-    policies::configs().into_iter().filter(|(name, _)| *name != "deepseek-v3").collect()
 }
 
 /// On the host in f32, or on a device.
@@ -92,6 +87,10 @@ fn updates_there_are_updates_here() {
     let sequences = sequences();
     for (name, config) in configs() {
         for (precision, most) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.05)] {
+            // A rounded score can flip which expert a token takes.
+            if name == "deepseek-v3" && precision == Precision::Bf16 {
+                continue;
+            }
             let mut here = trainer(&config, None);
             let mut there = trainer(&config, Some((precision, &device)));
             let before = off(&there.policy, &here.policy);

@@ -6,14 +6,14 @@ use r1_kernels::cuda::Buffer;
 use r1_kernels::rmsnorm;
 
 use super::attention::{AttentionTape, Cached, There};
-use super::feed_forward::MlpTape;
+use super::feed_forward::FeedForwardTape;
 use super::tensors::{Gradients, Network};
 
 /// What the backward pass of a layer needs besides the layer's input.
 pub(super) struct LayerTape<A: Cached> {
     attention: AttentionTape<A>,
     middle: Buffer<f32>,
-    feed_forward: MlpTape<A>,
+    pub(super) feed_forward: FeedForwardTape<A>,
 }
 
 impl Network {
@@ -63,7 +63,7 @@ impl Network {
         self.attention_forward(layer, h.all(), positions, there, x)
     }
 
-    fn feed<A: Cached>(&self, layer: usize, x: &mut Buffer<f32>) -> Result<MlpTape<A>> {
+    fn feed<A: Cached>(&self, layer: usize, x: &mut Buffer<f32>) -> Result<FeedForwardTape<A>> {
         let norm = self.index.layers[layer].post_norm;
         let (h, _) = self.normed::<f32, A>(x.all(), norm, self.config.rms_norm_eps)?;
         self.feed_forward(layer, h.all(), x)
@@ -86,9 +86,10 @@ impl Network {
 
         let (h, rstd) = self.normed::<f32, A>(tape.middle.all(), post, eps)?;
         let dy = A::round(d, dx)?;
-        self.feed_forward_backward(layer, &tape.feed_forward, h.all(), dy.all(), &mut dh, grads)?;
+        let (middle, feed_forward) = (&tape.middle, &tape.feed_forward);
+        self.feed_forward_backward(layer, feed_forward, middle, h.all(), dx, dy.all(), &mut dh, grads)?;
         drop((h, dy));
-        let (middle, w, dw) = (tape.middle.all(), self.vector(post), Some(grads.values[post].all_mut()));
+        let (middle, w, dw) = (middle.all(), self.vector(post), Some(grads.values[post].all_mut()));
         rmsnorm::cuda::backward(d, dh.all(), middle, w, rstd.all(), dx.all_mut(), dw, true)?;
 
         let (h, rstd) = self.normed::<f32, A>(x.all(), input, eps)?;

@@ -32,6 +32,8 @@ struct TapeOf<A: Cached> {
     rstd: Buffer<f32>,
     /// what the head found; a classifier's scores need none of it
     found: Option<head::cuda::Output>,
+    /// tokens per expert of each layer with experts: (layer, counts)
+    load: Vec<(usize, Vec<u32>)>,
 }
 
 /// `$run` with `$a` the type that the policy computes in.
@@ -75,6 +77,12 @@ impl Keep for u16 {
     fn keep(tape: TapeOf<u16>) -> Kept {
         Kept::Bf16(tape)
     }
+}
+
+/// A tape as the network gives it.
+fn forget<A: Keep>(mut tape: TapeOf<A>) -> network::Tape {
+    let load = std::mem::take(&mut tape.load);
+    network::Tape::on_device(Tape(A::keep(tape)), load)
 }
 
 /// What the head found, on the host.
@@ -230,16 +238,17 @@ impl Network {
             linear::cuda::add(&self.device, embedded.all_mut(), noise.all())?;
         }
         let mut stream = vec![embedded];
-        let mut layers = Vec::with_capacity(self.config.layers);
+        let (mut layers, mut load) = (Vec::with_capacity(self.config.layers), Vec::new());
         for layer in 0..self.config.layers {
             let (out, tape) =
                 self.layer_forward::<A>(layer, &stream[layer], &positions, &mut There::Packed(&plan))?;
+            load.extend(tape.feed_forward.load().map(|counts| (layer, counts)));
             stream.push(out);
             layers.push((recompute == Recompute::None).then_some(tape));
         }
         let (gathered, normed, rstd) =
             self.last_norm::<A>(&stream[self.config.layers], &batch.target_rows)?;
-        Ok(TapeOf { positions, plan, stream, layers, gathered, normed, rstd, found: None })
+        Ok(TapeOf { positions, plan, stream, layers, gathered, normed, rstd, found: None, load })
     }
 
     pub(crate) fn forward(
@@ -254,7 +263,7 @@ impl Network {
             let found = self.found::<A>(&tape.normed, batch, inv_temperature, entropy)?;
             let output = to_host(&found)?;
             tape.found = Some(found);
-            Ok((output, network::Tape::on_device(Tape(A::keep(tape)), Vec::new())))
+            Ok((output, forget(tape)))
         })
     }
 
@@ -305,7 +314,7 @@ impl Network {
         dnormed: &Buffer<f32>,
         grads: &mut Gradients,
     ) -> Result<()> {
-        let TapeOf { positions, plan, mut stream, mut layers, gathered, normed, rstd, found } = tape;
+        let TapeOf { positions, plan, mut stream, mut layers, gathered, normed, rstd, found, .. } = tape;
         drop((normed, found));
         let (d, c, norm) = (&self.device, self.config.hidden_size, self.index.final_norm);
         let mut dgathered: Buffer<f32> = Buffer::uninit(d, "rmsnorm::backward", gathered.len())?;
@@ -359,7 +368,7 @@ impl Network {
         by_precision!(self, A => {
             let tape = self.tape::<A>(batch, recompute)?;
             let scores = self.score(&self.last_norm_exact(&tape.gathered)?)?;
-            Ok((scores, network::Tape::on_device(Tape(A::keep(tape)), Vec::new())))
+            Ok((scores, forget(tape)))
         })
     }
 

@@ -101,9 +101,6 @@ impl Network {
         if purpose == Purpose::Adapt {
             bail!("an adapter is not trained on a GPU; use --device cpu");
         }
-        if config.moe.is_some() {
-            bail!("a mixture of experts is not computed on a GPU; use --device cpu");
-        }
         let (device, config, index) = (device.clone(), config.clone(), index.clone());
         Ok(Network { device, config, index, precision, purpose, tensors: Vec::new(), rope: None })
     }

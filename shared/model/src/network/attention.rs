@@ -15,7 +15,7 @@ use crate::config::Attention;
 use crate::parameters::{AttentionIndex, QueryIndex};
 
 /// MLA's low-rank norms use this epsilon whatever the config says (transformers' constructor default).
-const LOW_RANK_EPS: f32 = 1e-6;
+pub(crate) const LOW_RANK_EPS: f32 = 1e-6;
 
 /// How the rows of a forward pass see each other.
 pub enum Attend<'a> {

@@ -22,6 +22,8 @@ use half::bf16;
 use r1_kernels::{Precision, linear, norm, rope};
 
 pub use attention::Attend;
+#[cfg(feature = "cuda")]
+pub(crate) use attention::LOW_RANK_EPS;
 pub use passes::{Recompute, Tape};
 pub use store::{LoadOptions, Purpose, precision_named};
 
