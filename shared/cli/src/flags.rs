@@ -91,6 +91,17 @@ impl Device {
     }
 }
 
+/// What computes, and on how many threads of the host.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Machine {
+    /// what computes
+    #[command(flatten)]
+    pub device: Device,
+    /// on how many threads
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -112,9 +123,7 @@ mod tests {
         #[command(flatten)]
         seed: super::Seed,
         #[command(flatten)]
-        threads: super::Threads,
-        #[command(flatten)]
-        device: super::Device,
+        machine: super::Machine,
         #[command(flatten)]
         _talk: crate::Talk,
     }
@@ -157,13 +166,13 @@ mod tests {
         let all = All::parse_from(
             "r1-all in -o out --skip-bad bad --metrics metrics --seed 7 --threads 3".split(' '),
         );
-        assert_eq!((all.input.name().as_str(), all.seed.seed, all.threads.count()), ("in", 7, 3));
+        assert_eq!((all.input.name().as_str(), all.seed.seed, all.machine.threads.count()), ("in", 7, 3));
         assert!(All::try_parse_from(["r1-all", "--threads", "0"]).is_err());
         let asked =
-            |text: &str| All::try_parse_from(["r1-all", "--device", text]).map(|all| all.device.device);
+            |text: &str| All::try_parse_from(["r1-all", "--device", text]).map(|all| all.machine.device.device);
         assert_eq!(asked("cuda:3").unwrap(), super::Place::Cuda(3));
         assert!(asked("gpu").is_err() && asked("cuda:x").is_err());
         let none = All::parse_from(["r1-all", "--metrics", "metrics"]);
-        assert!(none.input.path().is_none() && none.threads.count() >= 1);
+        assert!(none.input.path().is_none() && none.machine.threads.count() >= 1);
     }
 }

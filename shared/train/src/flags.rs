@@ -32,9 +32,7 @@ pub struct Compute {
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
     pub micro_tokens: usize,
     #[command(flatten)]
-    device: r1_cli::Device,
-    #[command(flatten)]
-    threads: r1_cli::Threads,
+    machine: r1_cli::Machine,
 }
 
 /// How the optimizer steps.
@@ -85,8 +83,8 @@ impl Compute {
     /// Exit 2: an instruction set, a device or a type was asked for that this machine lacks.
     pub fn begin(&self) -> Result<Precision> {
         isa().map_err(|fact| r1_cli::misuse(fact, "leave R1_ISA unset to take the best that is there"))?;
-        threads::set(self.threads.count());
-        device::set(self.device.choose(device::BUILT, device::count, device::open)?);
+        threads::set(self.machine.threads.count());
+        device::set(self.machine.device.choose(device::BUILT, device::count, device::open)?);
         if device::chosen().is_some() {
             return Ok(if self.dtype == Dtype::F32 { Precision::F32 } else { Precision::Bf16 });
         }

@@ -61,7 +61,7 @@ impl Scorer {
         let wrong =
             |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a reward model (see r1-prefer)");
         let precision = r1_model::network::precision_named(&args.dtype)?;
-        device::set(args.device.choose(device::BUILT, device::count, device::open)?);
+        device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
         let policy = Policy::load_scorer(dir, LoadOptions::frozen(precision)).map_err(wrong)?;
         if let several @ 2.. = policy.config.labels().len() {
             let fact = format!("{}: scores {several} labels, a reward model has one", dir.display());
