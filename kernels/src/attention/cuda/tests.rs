@@ -144,3 +144,41 @@ fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
         }
     });
 }
+
+#[test]
+fn decoding_on_tensor_cores_is_the_cpu_s_and_depends_on_no_neighbour() {
+    each_device(|device| {
+        for s in [shape(6, 2, 64, 64), shape(2, 2, 128, 128), shape(16, 1, 192, 128)] {
+            // A prompt's three rows, a group of three on two shared pages, one of another sequence.
+            let pages = 16;
+            let shared: [Vec<u32>; 4] =
+                [vec![3, 9, 1, 7, 8], vec![3, 9, 14], vec![3, 9, 2], vec![0, 2, 4, 5, 6, 7, 8, 10, 11, 12]];
+            let rows = [(0, 1), (0, 2), (0, 130), (1, 70), (2, 65), (0, 129), (3, 300)];
+            let tables: Vec<&[u32]> = rows.iter().map(|&(table, _)| shared[table].as_slice()).collect();
+            let lens: Vec<usize> = rows.iter().map(|&(_, len)| len).collect();
+            let mut host = attention::Cache::with_pages(pages, s, crate::Precision::F32);
+            let mut cache = Cache::<u16>::with_pages(device, pages, s).unwrap();
+            let all: Vec<(u32, u32)> = (0..pages as u32).flat_map(|p| (0..32).map(move |i| (p, i))).collect();
+            let k = widen(&narrow(&values(1, all.len() * s.kv_heads * s.dk, 2.0)));
+            let v = widen(&narrow(&values(2, all.len() * s.kv_heads * s.dv, 1.0)));
+            host.write_rows(&all, &k, &v);
+            let places: Vec<u32> = all.iter().map(|&(page, slot)| page * 32 + slot).collect();
+            let (gk, gv) = (on(device, &narrow(&k)), on(device, &narrow(&v)));
+            cache.write_rows(on(device, &places).all(), gk.all(), gv.all()).unwrap();
+            let q = widen(&narrow(&values(3, rows.len() * s.heads * s.dk, 2.0)));
+            let mut expected = vec![0.0; rows.len() * s.heads * s.dv];
+            attention::decode(&q, &host, &tables, &lens, s, &mut expected);
+            let run = |part: Range<usize>| {
+                let q = on(device, &narrow(&q[part.start * s.heads * s.dk..part.end * s.heads * s.dk]));
+                let rows = Rows::of(device, &tables[part.clone()], &lens[part.clone()], s).unwrap();
+                let mut out = on(device, &vec![9u16; part.len() * s.heads * s.dv]);
+                decode_rows(device, q.all(), &cache, &rows, out.all_mut()).unwrap();
+                out.download("test").unwrap()
+            };
+            let whole = run(0..rows.len());
+            near("decode", &widen(&whole), &expected, 6e-3);
+            let alone: Vec<u16> = (0..rows.len()).flat_map(|row| run(row..row + 1)).collect();
+            assert!(alone == whole);
+        }
+    });
+}
