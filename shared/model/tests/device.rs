@@ -28,14 +28,18 @@ const ARCHITECTURES: [&str; 11] = [
     "llama-bf16-sharded",
 ];
 
-/// Runs `test` on every device there is; says so where there is none.
+/// Runs `test` on the emulated device, its threads in two orders; says so where there is none.
 fn each_device(test: impl Fn(&Device)) {
+    on_devices(&[0, 7], test);
+}
+
+fn on_devices(orders: &[u64], test: impl Fn(&Device)) {
     if std::env::var("R1_CUDA").is_ok_and(|how| how == "card") {
         test(&Device::card(0).expect("R1_CUDA=card asks for a card"));
         return;
     }
-    for order in [0, 7] {
-        match Device::emulated(order) {
+    for order in orders {
+        match Device::emulated(*order) {
             Ok(device) => test(&device),
             Err(error) => return eprintln!("skipped: {error}"),
         }
@@ -206,7 +210,7 @@ fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<
 /// falls on the border between two, or two change places at the end of the k most probable. Up to there all is equal.
 #[test]
 fn the_engine_draws_the_host_s_tokens() {
-    each_device(|device| {
+    on_devices(&[7], |device| {
         for name in ARCHITECTURES {
             let (mut here, mut there) = pair(name, device, Precision::F32);
             here.config.eos_token_ids.clear();

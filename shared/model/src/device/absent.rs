@@ -8,6 +8,8 @@ use crate::batch::Packed;
 use crate::config::Config;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
+use crate::random::Stream;
+use crate::sample::Sampling;
 
 /// What there is none of.
 #[derive(Clone, Debug)]
@@ -98,6 +100,19 @@ impl Network {
     }
 
     pub(crate) fn logits(&self, _: &[u32], _: &[u32], _: Attend, _: &[u32], _: &mut Vec<f32>) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn draws(
+        &self,
+        _: &[u32],
+        _: &[u32],
+        _: Attend,
+        _: &[u32],
+        _: &Sampling,
+        _: &[(Stream, u32)],
+        _: &mut Vec<f32>,
+    ) -> Result<Vec<(u32, f32)>> {
         match self.0 {}
     }
 

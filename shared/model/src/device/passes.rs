@@ -6,12 +6,13 @@ use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
 
 use super::attention::{Cached, There};
-use super::cache::Rows;
 use super::layer::LayerTape;
 use super::tensors::{Gradients, Network, Table};
 use crate::batch::Packed;
 use crate::cache::Caches;
 use crate::network::{self, Attend, Recompute};
+use crate::random::Stream;
+use crate::sample::Sampling;
 
 /// What a forward pass leaves for its backward pass, by what the policy computes in.
 pub struct Tape(Kept);
@@ -162,6 +163,32 @@ impl Network {
         Ok(())
     }
 
+    /// Draws a token of each of the first rows, and gives the logits of the others.
+    pub(crate) fn draws(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+        sampling: &Sampling,
+        streams: &[(Stream, u32)],
+        out: &mut Vec<f32>,
+    ) -> Result<Vec<(u32, f32)>> {
+        let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
+        let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
+        let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
+        let rule = head::cuda::Rule { temperature, top_k, top_p, min_p };
+        let keys: Vec<u64> = streams.iter().map(|s| s.0.key()).collect();
+        let places: Vec<u32> = streams.iter().map(|s| s.1).collect();
+        let (keys, places) = (Buffer::of(d, op, &keys)?, Buffer::of(d, op, &places)?);
+        let (mut drawn, mut logprobs) =
+            (Buffer::uninit(d, op, streams.len())?, Buffer::uninit(d, op, streams.len())?);
+        let (own, rest) = (logits.part(0..streams.len() * v), logits.part(streams.len() * v..logits.len()));
+        head::cuda::draw(d, own, v, &rule, keys.all(), places.all(), drawn.all_mut(), logprobs.all_mut())?;
+        *out = rest.download("logits")?;
+        Ok(drawn.download(op)?.into_iter().zip(logprobs.download(op)?).collect())
+    }
+
     /// Logits of the chosen rows, [rows, V], on the device.
     fn logits_there<A: Cached>(
         &self,
@@ -179,7 +206,7 @@ impl Network {
                 let Caches::Device(caches) = caches else {
                     unreachable!("a policy on a device has its cache there")
                 };
-                let rows = Rows::of(&self.device, tables, lens)?;
+                let rows = attention::cuda::Rows::of(&self.device, tables, lens, self.shape())?;
                 self.hidden::<A>(tokens, positions, &mut There::Paged { caches, rows: &rows })?
             }
         };

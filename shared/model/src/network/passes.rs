@@ -10,6 +10,8 @@ use super::layer::LayerTape;
 use super::{Gradients, Policy};
 use crate::batch::Packed;
 use crate::device;
+use crate::random::Stream;
+use crate::sample::Sampling;
 
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,28 @@ impl Policy {
         out.resize(rows.len() * self.config.vocab_size, 0.0);
         linear::forward(&normed, self.weight(self.head()), None, out);
         Ok(())
+    }
+
+    /// As [`Policy::logits`]; a device may draw the tokens of the first rows itself, one for each stream and position in
+    /// `streams`: then it gives them with their log-probabilities, and only the logits of the other rows.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn logits_or_draws(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+        sampling: &Sampling,
+        streams: &[(Stream, u32)],
+        out: &mut Vec<f32>,
+    ) -> Result<Option<Vec<(u32, f32)>>> {
+        if let Some(network) = self.device.as_ref().filter(|_| sampling.is_plain() && !streams.is_empty()) {
+            return network.draws(tokens, positions, attend, rows, sampling, streams, out).map(Some);
+        }
+        self.logits(tokens, positions, attend, rows, out)?;
+        Ok(None)
     }
 
     /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
