@@ -432,6 +432,8 @@ fn smoothed_labels_are_learned_the_same_way_on_any_machine() {
     .refused(2, &["--label-smoothing was 0.1"]);
     run("r1-sft", &[policy, "-o", "x", "--label-smoothing", "1.5"], &corpus)
         .refused(2, &["--label-smoothing"]);
+    run("r1-sft", &[policy, "-o", "x", "--label-smoothing", "0.1", "--selftest"], &corpus)
+        .refused(2, &["--selftest"]);
 }
 
 #[test]
