@@ -31,6 +31,7 @@ test: build
 
 test-cuda: | have-rust
 	$(CARGO) test --release --locked -p r1-kernels --features cuda --lib -- cuda
+	$(CARGO) test --release --locked -p r1-kernels --features cuda --test card
 
 lint: | have-rust
 	$(CARGO) fmt --all --check
