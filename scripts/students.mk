@@ -1,6 +1,8 @@
 # 8. Distillation: the final policy's correct completions teach students of other shapes and vocabularies; beside each student
 # stands the same one trained by reinforcement alone, as in the paper's table 6. Included by the Makefile.
 #
+# Its STUDENT_ROUNDS cost a fifth of what distillation does; scripts/bench/students.sh goes on until both have cost the same.
+#
 #:
 #:Students
 #:  TAUGHT           completions that the teacher writes for them [6000]

@@ -22,6 +22,7 @@ if [ ! -x "$verl/bin/python" ]; then
 fi
 "$verl/bin/python" "$here/loss.py"
 "$venv/bin/python" "$here/divergence.py"
+"$venv/bin/python" "$here/label_smoothing.py"
 "$venv/bin/python" "$here/smollm2.py"
 "$venv/bin/python" "$here/rope.py"
 # open-r1 is on no registry: OPEN_R1_REWARDS names its src/open_r1/rewards.py, OPEN_R1_COMMIT where that is from.

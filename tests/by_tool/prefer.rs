@@ -136,6 +136,74 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn patience_keeps_the_best_and_survives_being_killed() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "llama-tiny");
+    let path = |name: &str| text(&dir.path().join(name));
+    fs::write(path("pairs.jsonl"), pairs("60", "train")).unwrap();
+    // Held-out pairs the wrong way round: the more is learned, the worse it gets.
+    let turned: String = rows(&pairs("60", "train"))
+        .iter()
+        .map(|row| {
+            let (chosen, rejected) = (&row["rejected"], &row["chosen"]);
+            format!(
+                "{}\n",
+                serde_json::json!({"prompt": row["prompt"], "chosen": chosen, "rejected": rejected})
+            )
+        })
+        .collect();
+    fs::write(path("turned.jsonl"), turned).unwrap();
+    let words = |out: &str| {
+        let flags = "--epochs 4 --batch-size 12 --lr 1e-3 --eval-every 2 --patience 3 --metrics";
+        let mut all = vec![
+            text(&policy),
+            path("pairs.jsonl"),
+            "-o".into(),
+            path(out),
+            "--eval".into(),
+            path("turned.jsonl"),
+        ];
+        all.extend(flags.split(' ').map(String::from));
+        all.push(path(&format!("{out}.jsonl")));
+        all
+    };
+    let whole = words("whole");
+    let outcome = run("r1-prefer", &whole.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let told = outcome.stderr.clone();
+    outcome.success();
+    let lines = metrics(&dir.path().join("whole.jsonl"));
+    let evals: Vec<(u64, f64)> = lines
+        .iter()
+        .filter(|line| line["eval_loss"].is_number() && line["step"] != 0)
+        .map(|line| (line["step"].as_u64().unwrap(), line["eval_loss"].as_f64().unwrap()))
+        .collect();
+    let best = evals.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let state = |out: &str| -> Value {
+        serde_json::from_slice(&fs::read(dir.path().join(out).join("train.json")).unwrap()).unwrap()
+    };
+    // It ended three measurements after the best one, before all twenty updates, and kept the best.
+    assert_eq!(evals.last().unwrap().0, best.0 + 6, "{evals:?}");
+    assert!(best.0 + 6 < 20, "{evals:?}");
+    assert_eq!((&state("whole")["step"], &state("whole")["status"]), (&best.0.into(), &"done".into()));
+    assert!(told.contains(&format!("the reward model after {} was the best", best.0)), "{told}");
+    assert!(!dir.path().join("whole/optimizer.safetensors").exists());
+    // What is kept is what a run of as many updates at the same rates would have made: measured again it says the same.
+    let again = run(
+        "r1-judge",
+        &["--score", &format!("s={}", path("whole"))],
+        "{\"prompt\":\"q\",\"rollout\":{\"completion\":\"a\"}}\n",
+    );
+    assert!(again.rows()[0]["judgement"]["s"].is_number());
+    let broken = words("broken");
+    let broken: Vec<&str> = broken.iter().map(String::as_str).collect();
+    let kills = kill_until_done("r1-prefer", &broken, b"", || {});
+    assert!(kills >= 2, "{kills} kills are too few to mean anything");
+    same_bytes(&dir.path().join("whole"), &dir.path().join("broken"));
+    run("r1-prefer", &[&text(&policy), &path("pairs.jsonl"), "-o", "x", "--patience", "3"], "")
+        .refused(2, &["--eval"]);
+}
+
+#[test]
 fn what_is_no_preference_is_refused_in_one_line() {
     let dir = scratch();
     let (policy, _) = policy(dir.path(), "llama-tiny");

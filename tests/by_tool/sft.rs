@@ -400,6 +400,41 @@ fn a_plan_is_near_what_is_used_and_gradients_are_slopes() {
 }
 
 #[test]
+fn smoothed_labels_are_learned_the_same_way_on_any_machine() {
+    let dir = scratch();
+    let (policy, corpus) = policy(dir.path(), "r1-tiny");
+    let policy = policy.to_str().unwrap();
+    let train = |out: &str, flags: &[&str]| {
+        let (out, log) = (dir.path().join(out), dir.path().join(format!("{out}.jsonl")));
+        let (to, log_text) = (out.to_str().unwrap(), log.to_str().unwrap());
+        let mut all =
+            vec![policy, "-", "-o", to, "--max-steps", "3", "--lr", "1e-3", "-q", "--metrics", log_text];
+        all.extend(flags);
+        run("r1-sft", &all, &corpus).success();
+        (files(&out), metrics(&log))
+    };
+    let (plain, smooth) = (train("plain", &[]), train("smooth", &["--label-smoothing", "0.1"]));
+    let again = train("again", &["--label-smoothing", "0.1", "--threads", "1", "--micro-tokens", "4096"]);
+    assert!(smooth.0 == again.0, "the same bytes on one thread");
+    let of = |line: &Value, key: &str| line[key].as_f64().unwrap();
+    // The first batch is the same: its plain loss is told, and a fresh policy is far from certain anyway.
+    assert!((of(&plain.1[0], "loss") - of(&smooth.1[0], "nll")).abs() < 1e-9);
+    assert!(plain.1[0]["nll"].is_null() && of(&smooth.1[0], "loss") != of(&smooth.1[0], "nll"));
+    assert!(of(&smooth.1[2], "loss") < of(&smooth.1[0], "loss"));
+    let state: Value =
+        serde_json::from_slice(&fs::read(dir.path().join("smooth/train.json")).unwrap()).unwrap();
+    assert_eq!(state["command"]["label-smoothing"], 0.1);
+    run(
+        "r1-sft",
+        &[policy, "-o", dir.path().join("smooth").to_str().unwrap(), "--max-steps", "3", "--lr", "1e-3"],
+        &corpus,
+    )
+    .refused(2, &["--label-smoothing was 0.1"]);
+    run("r1-sft", &[policy, "-o", "x", "--label-smoothing", "1.5"], &corpus)
+        .refused(2, &["--label-smoothing"]);
+}
+
+#[test]
 fn noise_on_embeddings_is_the_seeds_own_and_leaves_the_held_out_loss_alone() {
     let dir = scratch();
     let (policy, corpus) = policy(dir.path(), "qwen-tiny");

@@ -228,7 +228,7 @@ impl Preparation<'_> {
         Ok(plan)
     }
 
-    /// Imitates the examples: [`Preparation::learn`] with the usual loss.
+    /// Imitates the examples: [`Preparation::learn`] with the loss of text.
     ///
     /// # Errors
     /// Those of [`Preparation::learn`].
@@ -236,11 +236,12 @@ impl Preparation<'_> {
         &self,
         precision: Precision,
         examples: &Examples,
+        loss: Imitation,
         held_out: impl FnMut(&Row) -> Result<I, RecordError>,
     ) -> Result<()> {
         let lesson = |words: &Words| {
             let (corpus, _) = words.corpus(examples, self.input, self.flags.max_length)?;
-            Ok(Lesson { corpus, objective: Box::new(Imitation) })
+            Ok(Lesson { corpus, objective: Box::new(loss) })
         };
         self.learn(precision, &examples.hash, lesson, held_out)
     }

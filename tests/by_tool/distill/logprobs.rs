@@ -163,6 +163,16 @@ fn a_student_is_taught_on_its_own_samples() {
     let (a, b) = (number(&closed, 0, "loss"), number(&whole, 0, "loss"));
     assert!((a - b).abs() < 0.15 * a, "closed form {a}, estimate {b}");
 
+    // Used again, a row's ratios are held; in the first pass there is nothing to hold.
+    let twice = |to: &str, flags: &str| {
+        let flags = format!("--loss policy-gradient --epochs 4 --batch-size 64 {flags}");
+        learn(&student, &dir.path().join(to), &flags, &judged)
+    };
+    let (free, held) = (twice("free", ""), twice("held", "--clip 0.05"));
+    assert_eq!((number(&free, 0, "loss"), number(&held, 0, "clip_ratio")), (number(&held, 0, "loss"), 0.0));
+    assert!(number(&held, 3, "clip_ratio") > 0.0 && free[3]["clip_ratio"].is_null(), "{held:?}");
+    assert!(number(&held, 3, "loss") != number(&free, 3, "loss"));
+
     // Rounds of one training: the second goes on from the moments of the first.
     let round = |from: &str, to: &str, flags: &str| {
         let flags = format!("--loss policy-gradient --epochs 1 {flags}");
@@ -223,6 +233,7 @@ fn flags_without_use_and_rows_without_scores_are_refused() {
         ("--loss reverse-kl --thinking strip", "--thinking strip"),
         ("--loss policy-gradient --teacher x", "--teacher"),
         ("--loss policy-gradient --alpha 0.1", "--alpha"),
+        ("--loss text --clip 0.2", "--clip"),
         ("--loss jsd --beta 0", "--beta 0"),
         ("--loss jsd --beta 1", "--beta"),
         ("--loss jsd --teacher nowhere", "nowhere"),

@@ -43,6 +43,9 @@ pub struct Flags {
     /// Share of the text loss: α·(-ln q of the token, at temperature 1) + (1-α)·divergence [default: 0]
     #[arg(long, value_name = "X", value_parser = share)]
     pub alpha: Option<f64>,
+    /// ε of --loss policy-gradient: where a row is used again, a token's ratio counts within 1 ± ε (PPO's clip) [default: as it is]
+    #[arg(long, value_name = "X", value_parser = share)]
+    pub clip: Option<f64>,
 }
 
 impl Flags {
@@ -78,6 +81,7 @@ impl Flags {
             ("--alpha", self.alpha.is_some(), is_divergence),
             ("--temperature", self.temperature.is_some(), is_divergence),
             ("--beta", self.beta.is_some(), self.loss == Loss::Jsd),
+            ("--clip", self.clip.is_some(), self.loss == Loss::PolicyGradient),
             ("--thinking strip", lesson.thinking == Thinking::Strip, !self.is_of_logprobs()),
         ] {
             if given && !useful {
@@ -101,6 +105,9 @@ impl Flags {
         }
         command.insert("loss".into(), json!(self.loss));
         if self.loss == Loss::PolicyGradient {
+            if let Some(clip) = self.clip {
+                command.insert("clip".into(), clip.into());
+            }
             return;
         }
         command.insert("beta".into(), self.beta().into());

@@ -59,9 +59,21 @@ impl Objective for Toward {
 /// q the student's probability of the drawn token now, q_drawn when it was drawn (r is 1 in a first pass over the student's own
 /// rows), p the teacher's; k is a constant. Tokens are at the temperature of their row. What comes later in a completion is no
 /// part of a token's reward: each prefix is its own problem.
+///
+/// With a clip ε, as in PPO with the advantage −k: loss = mean of max(r · k, r' · k), r' = r held within 1 ± ε; where r' · k is the
+/// greater, nothing is learned.
 pub struct PolicyGradient {
     /// what is known of each example
     pub known: Vec<Known>,
+    /// ε
+    pub clip: Option<f64>,
+}
+
+/// A token's loss, its derivative by ln q, and whether the clip held it.
+fn of_token(ratio: f64, k: f64, clip: Option<f64>) -> (f64, f64, bool) {
+    let free = ratio * k;
+    let held = clip.map_or(free, |clip| ratio.clamp(1.0 - clip, 1.0 + clip) * k);
+    if held > free { (held, 0.0, true) } else { (free, free, false) }
 }
 
 impl Objective for PolicyGradient {
@@ -70,22 +82,57 @@ impl Objective for PolicyGradient {
         let known = |i: usize| &self.known[chosen[i] as usize];
         let tempered: Vec<Row> =
             (0..rows.len()).map(|i| Row { inv_temperature: known(i).inv_temperature, ..rows[i] }).collect();
-        let (mut nll, mut divergence, mut ratios) = (0.0, 0.0, 0.0);
+        let (mut nll, mut divergence, mut ratios, mut clipped) = (0.0, 0.0, 0.0, 0.0);
         trainer.accumulate(&tempered, false, &mut |i, scored, d| {
             let Known { drawn, teacher, .. } = known(i);
             for (t, d) in d.iter_mut().enumerate() {
                 let now = f64::from(scored.logprobs[t]);
                 let ratio = (now - f64::from(drawn[t])).exp();
-                let weighted = ratio * (now - f64::from(teacher.logprobs[t]));
-                *d = (share * weighted) as f32;
-                divergence += share * weighted;
+                let (loss, slope, held) = of_token(ratio, now - f64::from(teacher.logprobs[t]), self.clip);
+                *d = (share * slope) as f32;
+                divergence += share * loss;
+                clipped += share * f64::from(u8::from(held));
                 ratios += share * ratio;
                 nll -= share * now;
             }
         })?;
-        Ok(Loss {
-            total: divergence,
-            parts: vec![("divergence", divergence), ("nll", nll), ("ratio", ratios)],
-        })
+        let mut parts = vec![("divergence", divergence), ("nll", nll), ("ratio", ratios)];
+        parts.extend(self.clip.map(|_| ("clip_ratio", clipped)));
+        Ok(Loss { total: divergence, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_token;
+
+    #[test]
+    fn a_tokens_slope_is_that_of_its_loss() {
+        let mut held_somewhere = 0;
+        for clip in [None, Some(0.2), Some(0.0)] {
+            for k in [-2.0, -0.3, 0.0, 0.4, 3.0] {
+                for ln_ratio in [-0.9f64, -0.21, 0.0, 0.15, 0.7] {
+                    let at = |h: f64| of_token((ln_ratio + h).exp(), k, clip).0;
+                    let (_, slope, held) = of_token(ln_ratio.exp(), k, clip);
+                    let h = 1e-6;
+                    // At r = 1 and ε = 0 there is a corner, whose sides differ.
+                    let corner = clip == Some(0.0) && ln_ratio == 0.0;
+                    let measured = (at(h) - at(-h)) / (2.0 * h);
+                    assert!(
+                        corner || (measured - slope).abs() < 1e-6,
+                        "{clip:?} {k} {ln_ratio}: {measured} {slope}"
+                    );
+                    held_somewhere += usize::from(held);
+                    assert!(!(held && clip.is_none()), "without a clip nothing is held");
+                }
+            }
+        }
+        assert!(held_somewhere > 5);
+        // A first pass is never held, a token that has moved far the good way is: less probable, and the teacher likes it less.
+        assert!(
+            !of_token(1.0, 3.0, Some(0.2)).2
+                && of_token(0.7, 3.0, Some(0.2)).2
+                && !of_token(1.5, 3.0, Some(0.2)).2
+        );
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use r1_model::Tokenizer;
 use r1_records::{FinishReason, RecordError, Row};
 use r1_train::examples::{self, Example, Examples, Words, imitated};
-use r1_train::supervised::{Defaults, Preparation};
+use r1_train::supervised::{Defaults, Imitation, Preparation};
 use serde_json::{Map, json};
 
 use crate::{Args, toward};
@@ -161,7 +161,8 @@ pub fn run(args: Args) -> Result<()> {
     let examples = examples::read(&args.input, |row| taught(row, &lesson, &mut count))?;
     let examples = only_spelled(examples, &Words::load(&args.student, &args.template)?, &mut count);
     said(&count, &args)?;
-    preparation.run(precision, &examples, |row| taught(row, &lesson, &mut Count::default()))
+    preparation
+        .run(precision, &examples, Imitation::default(), |row| taught(row, &lesson, &mut Count::default()))
 }
 
 /// Says what was used and what refused.

@@ -45,7 +45,7 @@ pub fn run(args: &Args, mut preparation: Preparation) -> Result<()> {
         let Rows { corpus, known } = reading.take(&rows, &mut count).map_err(blame(&args.input))?;
         said(&count, args)?;
         let objective: Box<dyn Objective> = match args.loss.loss {
-            Loss::PolicyGradient => Box::new(PolicyGradient { known }),
+            Loss::PolicyGradient => Box::new(PolicyGradient { known, clip: args.loss.clip }),
             _ => Box::new(Toward {
                 inv_temperature: match (&teacher, args.loss.temperature) {
                     (None, _) => None,

@@ -12,6 +12,7 @@
 
 mod loss;
 mod measure;
+mod patience;
 mod preferences;
 mod report;
 mod run;
@@ -49,6 +50,9 @@ struct Args {
     /// Takes each pair as two labelled completions: chosen true, rejected false
     #[arg(long)]
     pointwise: bool,
+    /// End training after N held-out measurements without a lower log-loss, and keep the reward model of the lowest one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "eval", conflicts_with = "checkpoint_every")]
+    patience: Option<u64>,
     #[command(flatten)]
     training: Flags,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use r1_model::checkpoint::sha256_of_weights;
 use r1_train::checkpoint::{self, Start, State};
 use r1_train::examples::Words;
 use r1_train::supervised::{Defaults, Flags};
-use serde_json::Map;
+use serde_json::{Map, json};
 use std::time::Instant;
 
 use crate::Args;
@@ -51,6 +51,11 @@ pub fn run(mut args: Args) -> Result<()> {
     command.insert("template".into(), args.template.as_str().into());
     command.insert("center".into(), args.center.into());
     command.insert("pointwise".into(), args.pointwise.into());
+    if let Some(patience) = args.patience {
+        command.insert("patience".into(), patience.into());
+        // Measurements decide what is kept.
+        command.insert("eval-every".into(), json!(flags.eval_every));
+    }
     let mut inputs = Map::new();
     let weights = sha256_of_weights(&args.policy)
         .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
@@ -58,6 +63,9 @@ pub fn run(mut args: Args) -> Result<()> {
     inputs.insert("preferences".into(), read.hash.as_str().into());
     let eval = flags.eval.as_ref().map(r1_cli::Input::of);
     let held_out = eval.as_ref().map(|input| preferences::read(input, args.pointwise)).transpose()?;
+    if let (Some(_), Some(held_out)) = (args.patience, &held_out) {
+        inputs.insert("held-out".into(), held_out.hash.as_str().into());
+    }
 
     let planned = State::planned("r1-prefer", command, inputs);
     let start = checkpoint::settle(out, &planned)?;
@@ -93,6 +101,7 @@ pub fn run(mut args: Args) -> Result<()> {
         flags,
         defaults: PAPER,
         center: args.center,
+        patience: args.patience,
         precision,
         planned,
         start,

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::loss;
 use crate::measure::{Judgement, Measured, measure};
+use crate::patience::Patience;
 use crate::preferences::{Judged, Known, Preferences};
 use crate::report::Batch;
 
@@ -32,6 +33,7 @@ pub struct Run<'a> {
     pub flags: &'a Flags,
     pub defaults: Defaults,
     pub center: f64,
+    pub patience: Option<u64>,
     pub precision: Precision,
     /// what the run is, at its beginning
     pub planned: State,
@@ -98,22 +100,26 @@ pub fn held_out(trainer: &Trainer, preferences: &Preferences) -> Result<Measured
 }
 
 impl Run<'_> {
+    /// Policy and optimizer as they stand where the run begins.
     fn load(&self) -> Result<(Trainer, State)> {
-        let hyper = self.flags.optimization.hyper();
-        let (policy, optimizer, state) = match &self.start {
-            Start::Resume(state) => {
-                let policy = load_scorer(self.out, self.precision, 0)?;
-                let optimizer = load_optimizer(&policy, self.out, hyper)?;
-                (policy, optimizer, state.clone())
-            }
-            _ => {
-                let policy = load_scorer(self.policy, self.precision, self.flags.seed.seed)?;
-                let optimizer = AdamW::fresh(&policy, hyper);
-                (policy, optimizer, self.planned.clone())
-            }
-        };
+        if let Start::Resume(state) = &self.start {
+            return self.load_from(state);
+        }
+        let policy = load_scorer(self.policy, self.precision, self.flags.seed.seed)?;
+        let optimizer = AdamW::fresh(&policy, self.flags.optimization.hyper());
+        Ok((self.trainer(policy, optimizer), self.planned.clone()))
+    }
+
+    /// … and as they stand in the output, which is in this state.
+    fn load_from(&self, state: &State) -> Result<(Trainer, State)> {
+        let policy = load_scorer(self.out, self.precision, 0)?;
+        let optimizer = load_optimizer(&policy, self.out, self.flags.optimization.hyper())?;
+        Ok((self.trainer(policy, optimizer), state.clone()))
+    }
+
+    fn trainer(&self, policy: Policy, optimizer: AdamW) -> Trainer {
         let limits = self.flags.optimization.limits(&self.flags.compute, self.flags.router_bias_rate);
-        Ok((Trainer::new(policy, optimizer, limits), state))
+        Trainer::new(policy, optimizer, limits)
     }
 
     /// Trains to the end, or to a signal.
@@ -137,16 +143,17 @@ impl Run<'_> {
         let tool = state.tool.clone();
         r1_cli::signals::watch();
         let mut measured = None;
-        let mut evaluate = |trainer: &Trainer, step: u64, metrics: &mut r1_cli::Metrics| -> Result<()> {
-            let Some(preferences) = &self.held_out else { return Ok(()) };
+        let mut patience = self.patience.map(|limit| Patience::of(limit, &state));
+        let evaluate = |trainer: &Trainer, step: u64, metrics: &mut r1_cli::Metrics| {
+            let Some(preferences) = &self.held_out else { return Ok(None) };
             let now = held_out(trainer, preferences)?;
             r1_cli::note(&format!("after {step} steps: {}", now.text()));
             let mut line = Map::new();
             line.insert("tool".into(), tool.as_str().into());
             line.insert("step".into(), step.into());
             now.metrics(&mut line);
-            measured = Some(now);
-            metrics.write(&line)
+            metrics.write(&line)?;
+            Ok::<_, anyhow::Error>(Some(now))
         };
         if state.step == 0 {
             evaluate(&trainer, 0, &mut metrics)?;
@@ -179,23 +186,39 @@ impl Run<'_> {
             progress.message(&format!("loss {last_loss:.4}"));
             progress.set(state.step);
             if state.step.is_multiple_of(eval_every) || state.step == total {
-                evaluate(&trainer, state.step, &mut metrics)?;
+                measured = evaluate(&trainer, state.step, &mut metrics)?;
+                if let (Some(patience), Some(now)) = (&mut patience, &measured) {
+                    if patience.better(now.log_loss, &mut state) {
+                        checkpoint::publish(self.out, self.policy, &trainer, &state, true)?;
+                    }
+                    if patience.is_over() {
+                        break;
+                    }
+                }
             }
             if state.step == total {
                 break;
             }
             let stop = r1_cli::signals::stop_requested();
-            if stop || (flags.checkpoint_every > 0 && state.step.is_multiple_of(flags.checkpoint_every)) {
+            if patience.is_none()
+                && (stop || (flags.checkpoint_every > 0 && state.step.is_multiple_of(flags.checkpoint_every)))
+            {
                 checkpoint::publish(self.out, self.policy, &trainer, &state, true)?;
             }
             if stop {
                 return Err(r1_cli::stopped());
             }
         }
+        if patience.is_some() {
+            let steps = state.step;
+            (trainer, state) = self.load_from(&State::load(self.out)?.unwrap_or(state))?;
+            measured = self.held_out.as_ref().map(|rows| held_out(&trainer, rows)).transpose()?;
+            r1_cli::note(&format!("of {steps} steps the reward model after {} was the best", state.step));
+        }
         state.status = Status::Done;
         checkpoint::publish(self.out, self.policy, &trainer, &state, false)?;
         progress.finish();
-        Ok(Outcome { steps: total, loss: last_loss, held_out: measured })
+        Ok(Outcome { steps: state.step, loss: last_loss, held_out: measured })
     }
 
     /// One update on the chosen rows; the line lacks what only the loop knows.

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use r1_records::{RecordError, Row};
 use r1_train::examples::{self, Example, every_turn, imitated};
-use r1_train::supervised::{Defaults, Preparation};
+use r1_train::supervised::{Defaults, Imitation, Preparation};
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use crate::Args;
 
@@ -18,6 +18,14 @@ pub fn run(args: Args) -> Result<()> {
         Turns::Last => imitated,
         Turns::All => every_turn,
     };
+    let mut extra = Map::new();
+    // What is the default leaves no trace.
+    if args.turns == Turns::All {
+        extra.insert("turns".into(), "all".into());
+    }
+    if args.label_smoothing != 0.0 {
+        extra.insert("label-smoothing".into(), args.label_smoothing.into());
+    }
     let preparation = Preparation {
         tool: "r1-sft",
         policy: &args.policy,
@@ -27,12 +35,12 @@ pub fn run(args: Args) -> Result<()> {
         flags: &args.training,
         lora: &args.lora,
         defaults: PAPER,
-        extra: args.turns.record(),
+        extra,
         inputs: Default::default(),
     };
     let precision = preparation.begin()?;
     let examples = examples::read(&args.input, of)?;
-    preparation.run(precision, &examples, of)
+    preparation.run(precision, &examples, Imitation { label_smoothing: args.label_smoothing }, of)
 }
 
 /// Which turns of a conversation are learned.
@@ -43,12 +51,4 @@ pub enum Turns {
     /// all of the assistant's, each given what came before it; what they are, `{% generation %}` blocks of the chat template
     /// say where it has them
     All,
-}
-
-impl Turns {
-    /// For `train.json`; what is the default leaves no trace.
-    fn record(self) -> Map<String, Value> {
-        let all = (self == Turns::All).then(|| ("turns".to_string(), Value::from("all")));
-        all.into_iter().collect()
-    }
 }

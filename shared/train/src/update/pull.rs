@@ -1,7 +1,8 @@
 //! A loss that a teacher's distributions have a part in: every completion token of the batch is pulled toward what the teacher
 //! says in its place.
 
-use r1_kernels::{divergence, head, norm};
+use r1_kernels::linear::Weight;
+use r1_kernels::{Precision, divergence, head, norm};
 use r1_model::Policy;
 use r1_model::batch::Packed;
 use r1_model::network::Tape;
@@ -24,6 +25,8 @@ pub enum Teacher<'a> {
     Live(&'a Policy),
     /// lists from a file, one for every row of the batch
     Listed(&'a [Listed<'a>]),
+    /// every token of the vocabulary is as probable as every other
+    Uniform,
 }
 
 /// The teacher's part in the loss of a batch.
@@ -112,6 +115,12 @@ impl Trainer {
                 let Joined { ids, logprobs, starts } = Joined::of(chosen.iter().map(|&i| &lists[i]));
                 let (ids, logprobs, starts) = (&ids[..], &logprobs[..], &starts[..]);
                 toward(divergence::Teacher::Listed { ids, logprobs, starts }, tape)
+            }
+            Teacher::Uniform => {
+                // A network of one channel whose logits are all 0.
+                let (h, v) = (vec![0.0; tempered.len()], policy.config.vocab_size);
+                let w = Weight::pack(&vec![0.0; v], v, 1, Precision::F32, false);
+                toward(divergence::Teacher::Live { h: &h, w: &w }, tape)
             }
         };
         let mut left = &found[..];
