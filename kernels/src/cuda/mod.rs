@@ -132,7 +132,7 @@ impl Device {
     }
 
     /// Card `ordinal`, whatever `R1_CUDA` says.
-    pub(crate) fn card(ordinal: usize) -> Result<Device, Error> {
+    pub fn card(ordinal: usize) -> Result<Device, Error> {
         Ok(Device(Arc::new(driver::Card::open(ordinal)?)))
     }
 

@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     let hyper = Hyper { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
     let optimizer = AdamW::fresh(&policy, hyper);
     let limits = Limits { micro_tokens: 4096, clip_norm: 0.0, router_bias_rate: 0.0 };
-    let mut trainer = Trainer::new(policy, optimizer, limits);
+    let mut trainer = Trainer::new(policy, optimizer, limits)?;
     let vocab = trainer.policy.config.vocab_size as u64;
     let ids: Vec<Vec<u32>> = (0..count as u64)
         .map(|s| (0..length as u64).map(|t| (r1_model::random::mix(s * 7919 + t) % vocab) as u32).collect())

@@ -66,7 +66,7 @@ impl Run<'_, '_> {
             filled.push((to, count > 0 && rows.push(prompt, &[], &g.table, g.cached, to)));
         }
         let attend = Attend::Paged { caches: engine.pages.caches(), tables: &rows.tables, lens: &rows.lens };
-        engine.policy.logits(&rows.tokens, &rows.positions, attend, &rows.last, &mut self.logits);
+        engine.policy.logits(&rows.tokens, &rows.positions, attend, &rows.last, &mut self.logits)?;
         engine.progress.steps += 1;
 
         let (engine, requests) = (&*engine, self.requests);
