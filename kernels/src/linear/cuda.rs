@@ -327,8 +327,7 @@ mod tests {
         each_device(|device| {
             for (rows, times, stride, at, width) in [(1, 1, 1, 0, 1), (5, 3, 7, 2, 4), (70, 8, 33, 1, 32)] {
                 let (from, before) = (values(1, rows * stride, 1.0), values(2, rows * times * 40, 1.0));
-                let (out_of, into) =
-                    (Columns { stride, at, width }, Columns { stride: 40, at: 3, width });
+                let (out_of, into) = (Columns { stride, at, width }, Columns { stride: 40, at: 3, width });
                 let mut want = before.clone();
                 for (row, to) in want.chunks_exact_mut(40).enumerate() {
                     let own = &from[row / times * stride + at..][..width];

@@ -6,7 +6,7 @@ use r1_kernels::attention::{self, Shape};
 use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::rope;
 
-use super::cache::{Caches, Layers, Rows};
+use super::cache::{Caches, Layers};
 use super::latent::Latent;
 use super::tensors::{Compute, Gradients, Network};
 use crate::parameters::AttentionIndex;
@@ -16,7 +16,7 @@ pub(super) enum There<'a> {
     /// a packed batch on its own
     Packed(&'a attention::cuda::Plan),
     /// rows whose keys and values lie in pages
-    Paged { caches: &'a mut Caches, rows: &'a Rows },
+    Paged { caches: &'a mut Caches, rows: &'a attention::cuda::Rows },
 }
 
 /// What the backward pass of an attention block needs.
@@ -120,10 +120,8 @@ impl Network {
             }
             There::Paged { caches, rows } => {
                 let cache = A::cache(caches, layer);
-                cache.write_rows(rows.places.all(), k.all(), v.all())?;
-                let (tables, lens) = (rows.tables.all(), rows.lens.all());
-                let (width, longest, out) = (rows.width, rows.longest, out.all_mut());
-                attention::cuda::decode(d, q.all(), cache, tables, width, lens, longest, out)?;
+                cache.write_rows(rows.places(), k.all(), v.all())?;
+                attention::cuda::decode_rows(d, q.all(), cache, rows, out.all_mut())?;
             }
         }
         self.project_add(out.all(), output(index), x.all_mut())?;
@@ -205,7 +203,8 @@ impl Network {
             dk = self.norm_backward(&dk, &n.k, &n.k_rstd, *k_norm, grads)?;
         }
         let b = |i: usize| bias.map(|b| b[i]);
-        for (n, (dy, i, bias)) in [(&dq, *q, b(0)), (&dk, *k, b(1)), (&dv, *v, b(2))].into_iter().enumerate() {
+        for (n, (dy, i, bias)) in [(&dq, *q, b(0)), (&dk, *k, b(1)), (&dv, *v, b(2))].into_iter().enumerate()
+        {
             self.back_into(dy.all(), i, dh, n > 0)?;
             self.learn(dy.all(), h, i, bias, grads)?;
         }

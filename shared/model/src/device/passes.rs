@@ -6,7 +6,6 @@ use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
 
 use super::attention::{Cached, There};
-use super::cache::Rows;
 use super::layer::LayerTape;
 use super::tensors::{Gradients, Network, Table};
 use crate::batch::Packed;
@@ -179,7 +178,7 @@ impl Network {
                 let Caches::Device(caches) = caches else {
                     unreachable!("a policy on a device has its cache there")
                 };
-                let rows = Rows::of(&self.device, tables, lens)?;
+                let rows = attention::cuda::Rows::of(&self.device, tables, lens, self.shape())?;
                 self.hidden::<A>(tokens, positions, &mut There::Paged { caches, rows: &rows })?
             }
         };
