@@ -228,7 +228,7 @@ fn decoding(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
     cache.write_rows(Buffer::of(d, "bench", &places)?.all(), values.all(), values.all())?;
     let (q, mut out) = (halves(d, sequences * s.heads * s.dk)?, halves(d, sequences * s.heads * s.dv)?);
     for (name, common) in
-        [("attention::decode_rows, no page shared", 0), ("attention::decode_rows, half shared", shared)]
+        [("attention::decode_rows, no page shared", 0), ("attention::decode, half shared", shared)]
     {
         let own = tables(common);
         let views: Vec<&[u32]> = own.iter().map(Vec::as_slice).collect();

@@ -110,45 +110,24 @@ impl<T: Float> Cache<T> {
     }
 }
 
-/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`. Row b of `tables` `[B, width]` lists the pages of query b's
-/// sequence, `lens[b]` is the number of positions it sees, its own (already written) included; `longest` is at least each of them. Tables
-/// and lengths lie on the device and are not checked.
-///
-/// # Errors
-/// The device refused.
-///
-/// # Panics
-/// When the sizes do not fit one another.
-pub fn decode<T: Float>(
+/// The plain tiles, for all heads that tensor cores do not serve.
+fn plain<T: Float>(
     device: &Device,
     q: View<T>,
     cache: &Cache<T>,
-    tables: View<u32>,
-    width: usize,
-    lens: View<u32>,
-    longest: usize,
+    rows: &Rows,
     out: ViewMut<T>,
 ) -> Result<(), Error> {
-    let (op, s, count) = ("attention::decode", cache.s, lens.len());
-    assert!(
-        tables.len() == count * width
-            && longest <= width * PAGE
-            && q.len() == count * s.heads * s.dk
-            && out.len() == count * s.heads * s.dv,
-        "{op}: tables {} of {width} pages, {count} lengths up to {longest}, q {}, out {} values for {s:?}",
-        tables.len(),
-        q.len(),
-        out.len()
-    );
+    let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens.all());
     fits(op, s);
-    let chunks = longest.div_ceil(CHUNK).max(1);
+    let chunks = rows.longest.div_ceil(CHUNK);
     let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
     let args = [
         q.into(),
         Arg::from(&cache.k),
         Arg::from(&cache.v),
-        tables.into(),
-        width.into(),
+        Arg::from(&rows.tables),
+        rows.width.into(),
         lens.into(),
         Arg::from(&part),
         s.heads.into(),
@@ -293,8 +272,9 @@ fn item((first, count, best): (usize, usize, usize), chunk: usize) -> [i32; 4] {
     [first as i32, count as i32, chunk as i32, best as i32]
 }
 
-/// As [`decode`], on tensor cores where they serve, pages that neighbours have in common being read once for up to 16 pairs of row and head.
-/// The cache is the one the rows were made for.
+/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`, row b seeing what `rows` says, its own key and value (already written)
+/// included. On tensor cores where they serve, pages that neighbours have in common being read once for up to 16 pairs of row and head.
+/// No row's bits depend on another row.
 ///
 /// # Errors
 /// The device refused.
@@ -309,11 +289,6 @@ pub fn decode_rows<T: Float>(
     out: ViewMut<T>,
 ) -> Result<(), Error> {
     let (op, s) = ("attention::decode", cache.s);
-    let aligned = q.address().is_multiple_of(16);
-    if !(T::HALF && aligned && TENSOR_SIZES.contains(&(s.dk, s.dv)) && s.heads / s.kv_heads <= PAIRS) {
-        let (tables, lens) = (rows.tables.all(), rows.lens.all());
-        return decode(device, q, cache, tables, rows.width, lens, rows.longest, out);
-    }
     let count = rows.lens.len();
     assert!(
         q.len() == count * s.heads * s.dk && out.len() == count * s.heads * s.dv,
@@ -321,6 +296,10 @@ pub fn decode_rows<T: Float>(
         q.len(),
         out.len()
     );
+    let aligned = q.address().is_multiple_of(16);
+    if !(T::HALF && aligned && TENSOR_SIZES.contains(&(s.dk, s.dv)) && s.heads / s.kv_heads <= PAIRS) {
+        return plain(device, q, cache, rows, out);
+    }
     let chunks = rows.longest.div_ceil(TENSOR_CHUNK);
     let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
     let args = [

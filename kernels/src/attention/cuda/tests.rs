@@ -144,7 +144,7 @@ fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
     each_device(|device| {
         for s in [shape(1, 1, 1, 1), shape(4, 2, 16, 24), shape(18, 1, 8, 8)] {
             // Three sequences; the first two share two pages. One is longer than a chunk.
-            let (lens, width, pages) = ([70usize, 65, 300], 10, 16);
+            let (lens, pages) = ([70usize, 65, 300], 16);
             let tables: [Vec<u32>; 3] =
                 [vec![3, 9, 1], vec![3, 9, 14], vec![0, 2, 4, 5, 6, 7, 8, 10, 11, 12]];
             let mut host = attention::Cache::with_pages(pages, s, crate::Precision::F32);
@@ -165,36 +165,19 @@ fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
             let mut expected = vec![0.0; 3 * s.heads * s.dv];
             let views: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
             attention::decode(&q, &host, &views, &lens, s, &mut expected);
-            let flat: Vec<u32> = tables
-                .iter()
-                .flat_map(|t| t.iter().copied().chain(std::iter::repeat(0)).take(width))
-                .collect();
-            let run = |rows: Range<usize>| {
-                let q = on(device, &q[rows.start * s.heads * s.dk..rows.end * s.heads * s.dk]);
-                let lens: Vec<u32> = lens[rows.clone()].iter().map(|&l| l as u32).collect();
-                let (tables, lens) =
-                    (on(device, &flat[rows.start * width..rows.end * width]), on(device, &lens));
-                let mut out = on(device, &vec![9f32; rows.len() * s.heads * s.dv]);
-                decode(device, q.all(), &cache, tables.all(), width, lens.all(), 310, out.all_mut()).unwrap();
+            let run = |part: Range<usize>| {
+                let q = on(device, &q[part.start * s.heads * s.dk..part.end * s.heads * s.dk]);
+                let rows = Rows::of(device, &views[part.clone()], &lens[part.clone()], s).unwrap();
+                let mut out = on(device, &vec![9f32; part.len() * s.heads * s.dv]);
+                decode_rows(device, q.all(), &cache, &rows, out.all_mut()).unwrap();
                 out.download("test").unwrap()
             };
             let whole = run(0..3);
             near("decode", &whole, &expected, 2e-6);
             assert_eq!([run(0..1), run(1..2), run(2..3)].concat(), whole);
-            let lens: Vec<u32> = lens.iter().map(|&l| l as u32).collect();
-            let (tables, lens) = (on(device, &flat), on(device, &lens));
+            let rows = Rows::of(device, &views, &lens, s).unwrap();
             let mut out = on(device, &vec![9u16; whole.len()]);
-            decode(
-                device,
-                on(device, &narrow(&q)).all(),
-                &half,
-                tables.all(),
-                width,
-                lens.all(),
-                300,
-                out.all_mut(),
-            )
-            .unwrap();
+            decode_rows(device, on(device, &narrow(&q)).all(), &half, &rows, out.all_mut()).unwrap();
             near("decode in bf16", &widen(&out.download("test").unwrap()), &expected, 4e-3);
         }
     });
