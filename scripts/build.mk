@@ -31,6 +31,8 @@ test: build
 
 test-cuda: | have-rust
 	$(CARGO) test --release --locked -p r1-kernels --features cuda --lib -- cuda
+	$(CARGO) test --release --locked -p r1-kernels --features cuda --test card
+	$(CARGO) test --release --locked -p r1-model -p r1-train --features r1-model/cuda,r1-train/cuda --test device
 
 lint: | have-rust
 	$(CARGO) fmt --all --check

@@ -1,6 +1,7 @@
 //! Each tool as a process: what it prints, what it writes, how it fails.
 
 mod advantage;
+mod device;
 mod distill;
 mod eval;
 mod follow;

@@ -3,11 +3,13 @@
 //! Heads of up to 256 values. A row's result depends on nothing but what it sees, in the forward pass, in decoding and in dq; dk and dv
 //! take their terms by (segment, head, token) ascending.
 
-use super::{PAGE, Segment, Shape};
+use super::{Segment, Shape};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
 
+mod paged;
 mod plan;
 
+pub use paged::{Cache, Rows, decode_rows};
 pub use plan::Plan;
 
 pub(crate) const SOURCE: Source =
@@ -24,9 +26,6 @@ const TENSOR_TILE: usize = 32;
 
 /// Sizes (dk, dv) of heads that tensor cores serve.
 const TENSOR_SIZES: [(usize, usize); 3] = [(64, 64), (128, 128), (192, 128)];
-
-/// Positions of one chunk of decoding.
-const CHUNK: usize = 8 * PAGE;
 
 /// out and lse for all query rows of all segments: as [`super::forward`].
 ///
@@ -155,171 +154,6 @@ fn sizes(s: Shape, half: bool) -> Vec<Arg> {
     }
     args.push(s.scale.into());
     args
-}
-
-/// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.
-pub struct Cache<T: Float> {
-    s: Shape,
-    pages: usize,
-    k: Buffer<T>,
-    v: Buffer<T>,
-}
-
-impl<T: Float> Cache<T> {
-    /// `pages` pages, with whatever is in them.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn with_pages(device: &Device, pages: usize, s: Shape) -> Result<Cache<T>, Error> {
-        let rows = pages * PAGE * s.kv_heads;
-        let op = "the cache of keys and values";
-        Ok(Cache {
-            s,
-            pages,
-            k: Buffer::uninit(device, op, rows * s.dk)?,
-            v: Buffer::uninit(device, op, rows * s.dv)?,
-        })
-    }
-
-    /// Bytes of one page.
-    pub fn page_bytes(s: Shape) -> usize {
-        PAGE * s.kv_heads * (s.dk + s.dv) * size_of::<T>()
-    }
-
-    /// How many pages there are.
-    pub fn pages(&self) -> usize {
-        self.pages
-    }
-
-    /// The sizes it was made for.
-    pub fn shape(&self) -> Shape {
-        self.s
-    }
-
-    /// Stores a row of k `[rows, kv_heads · dk]` and v `[rows, kv_heads · dv]` at each place, page · [`PAGE`] + slot. The places are not
-    /// checked.
-    ///
-    /// # Errors
-    /// The device refused.
-    ///
-    /// # Panics
-    /// When the sizes do not fit.
-    pub fn write_rows(&mut self, places: View<u32>, k: View<T>, v: View<T>) -> Result<(), Error> {
-        let (op, s) = ("attention::Cache::write_rows", self.s);
-        let (wide_k, wide_v) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
-        assert!(
-            k.len() == places.len() * wide_k && v.len() == places.len() * wide_v,
-            "{op}: k {} v {} values for {} rows of {s:?}",
-            k.len(),
-            v.len(),
-            places.len()
-        );
-        let kernel = format!("cache_put_{}", T::SUFFIX);
-        for (from, to, width) in [(k, &self.k, wide_k), (v, &self.v, wide_v)] {
-            let args = [from.into(), places.into(), Arg::from(to), width.into()];
-            let threads = width.next_multiple_of(32).min(256) as u32;
-            self.k.device().launch(op, &SOURCE, &kernel, Grid::of(places.len(), threads), &args)?;
-        }
-        Ok(())
-    }
-
-    /// Copies the first `slots` positions of a page into another.
-    ///
-    /// # Errors
-    /// The device refused.
-    ///
-    /// # Panics
-    /// When a page does not exist or `slots` exceeds [`PAGE`].
-    pub fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<(), Error> {
-        let op = "attention::Cache::copy_page";
-        assert!(
-            from.max(to) < self.pages as u32 && slots <= PAGE,
-            "{op}: {slots} slots of page {from} to {to}"
-        );
-        if from == to || slots == 0 {
-            return Ok(());
-        }
-        let s = self.s;
-        for (buffer, width) in [(&self.k, s.kv_heads * s.dk), (&self.v, s.kv_heads * s.dv)] {
-            let place = |page: u32| {
-                let start = page as usize * PAGE * width;
-                buffer.part(start..start + slots * width).address()
-            };
-            buffer.device().copy(op, place(from), place(to), slots * width * size_of::<T>())?;
-        }
-        Ok(())
-    }
-
-    /// Bytes that the pages take.
-    pub fn bytes(&self) -> usize {
-        (self.k.len() + self.v.len()) * size_of::<T>()
-    }
-}
-
-/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`. Row b of `tables` `[B, width]` lists the pages of query b's
-/// sequence, `lens[b]` is the number of positions it sees, its own (already written) included; `longest` is at least each of them. Tables
-/// and lengths lie on the device and are not checked.
-///
-/// # Errors
-/// The device refused.
-///
-/// # Panics
-/// When the sizes do not fit one another.
-pub fn decode<T: Float>(
-    device: &Device,
-    q: View<T>,
-    cache: &Cache<T>,
-    tables: View<u32>,
-    width: usize,
-    lens: View<u32>,
-    longest: usize,
-    out: ViewMut<T>,
-) -> Result<(), Error> {
-    let (op, s, count) = ("attention::decode", cache.s, lens.len());
-    assert!(
-        tables.len() == count * width
-            && longest <= width * PAGE
-            && q.len() == count * s.heads * s.dk
-            && out.len() == count * s.heads * s.dv,
-        "{op}: tables {} of {width} pages, {count} lengths up to {longest}, q {}, out {} values for {s:?}",
-        tables.len(),
-        q.len(),
-        out.len()
-    );
-    fits(op, s);
-    let chunks = longest.div_ceil(CHUNK).max(1);
-    let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
-    let args = [
-        q.into(),
-        Arg::from(&cache.k),
-        Arg::from(&cache.v),
-        tables.into(),
-        width.into(),
-        lens.into(),
-        Arg::from(&part),
-        s.heads.into(),
-        s.kv_heads.into(),
-        s.dk.into(),
-        s.dv.into(),
-        s.scale.into(),
-        CHUNK.into(),
-    ];
-    let shared = 4 * (QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1));
-    let mut grid = Grid::plane(count * s.kv_heads, chunks, THREADS).shared(shared);
-    grid.blocks[2] = (s.heads / s.kv_heads).div_ceil(QUERIES) as u32;
-    device.launch(op, &SOURCE, &format!("attention_decode_{}", T::SUFFIX), grid, &args)?;
-    let rows = count * s.heads;
-    let args = [
-        Arg::from(&part),
-        lens.into(),
-        Arg::from(&out),
-        rows.into(),
-        s.heads.into(),
-        s.dv.into(),
-        chunks.into(),
-        CHUNK.into(),
-    ];
-    device.launch(op, &SOURCE, &format!("attention_gather_{}", T::SUFFIX), Grid::each(rows * 32), &args)
 }
 
 fn fits(op: &str, s: Shape) {

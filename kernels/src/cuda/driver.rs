@@ -273,3 +273,19 @@ impl Drop for Card {
         let _ = unsafe { result::stream::destroy(self.stream) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_card_is_told_so() {
+        match Card::open(99).err() {
+            Some(Error::Absent(fact)) => {
+                let known = ["no NVIDIA driver", "there is no card 99", "the NVIDIA driver does not start"];
+                assert!(known.iter().any(|k| fact.contains(k)) && !fact.contains('\n'), "{fact}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

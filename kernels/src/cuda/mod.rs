@@ -31,8 +31,9 @@
 //!                  backward<T>(device, q, k, v, out: View<T>, lse: View<f32>, dout: View<T>, &Plan, shape, dq, dk, dv: ViewMut<T>)
 //!                  Cache<T>::with_pages(device, pages, shape)   .write_rows(places: View<u32>, k, v: View<T>)   .copy_page(from, to, slots)
 //!                    (a place is page · PAGE + slot)
-//!                  decode<T>(device, q: View<T>, &Cache<T>, tables: View<u32>, width, lens: View<u32>, longest, out: ViewMut<T>)
-//!                    (tables [B, width]; `longest` is at least every len)
+//!                  Rows::of(device, tables: &[&[u32]], lens: &[usize], shape)   .places()
+//!                  decode_rows<T>(device, q: View<T>, &Cache<T>, &Rows, out: ViewMut<T>)
+//!                    (on tensor cores where they serve; neighbours read their common pages once)
 //! head::cuda       forward<T>(device, h: View<T>, w: View<T>, c, targets: View<u32>, inv_temperature: View<f32>, entropy) -> Output
 //!                  backward<T>(device, h, w, c, targets, inv_temperature, &Output, dlogprob: View<f32>, dentropy: Option<View<f32>>,
 //!                              dh: ViewMut<f32>, dw: Option<ViewMut<f32>>)
@@ -129,7 +130,7 @@ impl Device {
     }
 
     /// Card `ordinal`, whatever `R1_CUDA` says.
-    pub(crate) fn card(ordinal: usize) -> Result<Device, Error> {
+    pub fn card(ordinal: usize) -> Result<Device, Error> {
         Ok(Device(Arc::new(driver::Card::open(ordinal)?)))
     }
 

@@ -57,3 +57,27 @@ static __device__ void add(float *x, const Y *y, u64 count, int wide) {
 }
 extern "C" __global__ void add_f32(float *x, const float *y, u64 count, int wide) { add(x, y, count, wide); }
 extern "C" __global__ void add_bf16(float *x, const bf16 *y, u64 count, int wide) { add(x, y, count, wide); }
+
+// Columns of one matrix into another: to[row, to_at + j] = from[row / times, from_at + j].
+template <class T>
+static __device__ void columns(const T *from, T *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) {
+  u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  u64 row = i / width, j = i % width;
+  to[row * to_stride + to_at + j] = from[row / times * from_stride + from_at + j];
+}
+extern "C" __global__ void columns_f32(const float *from, float *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) { columns(from, to, count, width, times, from_stride, from_at, to_stride, to_at); }
+extern "C" __global__ void columns_bf16(const bf16 *from, bf16 *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) { columns(from, to, count, width, times, from_stride, from_at, to_stride, to_at); }
+
+// The gradient of columns that stand in `times` rows each: to[row, j] = the sum of from[row * times + i, at + j], i ascending.
+template <class T>
+static __device__ void fold(const T *from, T *to, u64 count, int width, int times, int stride, int at) {
+  u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  u64 row = i / width, j = i % width;
+  float sum = 0.0f;
+  for (int n = 0; n < times; n++) sum += load(from + (row * times + n) * stride + at + j);
+  store(to + i, sum);
+}
+extern "C" __global__ void fold_f32(const float *from, float *to, u64 count, int width, int times, int stride, int at) { fold(from, to, count, width, times, stride, at); }
+extern "C" __global__ void fold_bf16(const bf16 *from, bf16 *to, u64 count, int width, int times, int stride, int at) { fold(from, to, count, width, times, stride, at); }

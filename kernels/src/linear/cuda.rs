@@ -169,6 +169,92 @@ pub fn add<Y: Float>(device: &Device, x: ViewMut<f32>, y: View<Y>) -> Result<(),
     device.launch(op, &SOURCE, &format!("add_{}", Y::SUFFIX), Grid::each(n.div_ceil(4)), &args)
 }
 
+/// Columns of a matrix whose rows have `stride` values: `width` of them, from `at` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Values of a row.
+    pub stride: usize,
+    /// The first column.
+    pub at: usize,
+    /// How many columns.
+    pub width: usize,
+}
+
+impl Columns {
+    fn rows(&self, op: &str, len: usize) -> usize {
+        assert!(self.width > 0 && self.at + self.width <= self.stride, "{op}: {self:?}");
+        rows(op, len, self.stride)
+    }
+}
+
+/// Copies columns: row r of `to` has in its columns `into` what row r / `times` of `from` has in its columns `out_of`.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another.
+pub fn columns<T: Float>(
+    device: &Device,
+    from: View<T>,
+    out_of: Columns,
+    times: usize,
+    to: ViewMut<T>,
+    into: Columns,
+) -> Result<(), Error> {
+    let op = "linear::columns";
+    let (rows, given) = (into.rows(op, to.len()), out_of.rows(op, from.len()));
+    assert!(
+        rows == given * times && into.width == out_of.width,
+        "{op}: {rows} rows of {into:?} from {given} of {out_of:?}, each {times} times"
+    );
+    let args = [
+        from.into(),
+        Arg::from(&to),
+        Arg::U64((rows * into.width) as u64),
+        into.width.into(),
+        times.into(),
+        out_of.stride.into(),
+        out_of.at.into(),
+        into.stride.into(),
+        into.at.into(),
+    ];
+    device.launch(op, &SOURCE, &format!("columns_{}", T::SUFFIX), Grid::each(rows * into.width), &args)
+}
+
+/// The backward of [`columns`] with `times` above 1: row r of `to` is the sum of rows r · `times` … of `from` in these columns.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another.
+pub fn fold<T: Float>(
+    device: &Device,
+    from: View<T>,
+    out_of: Columns,
+    times: usize,
+    to: ViewMut<T>,
+) -> Result<(), Error> {
+    let op = "linear::fold";
+    let given = out_of.rows(op, from.len());
+    assert!(
+        to.len() * times == given * out_of.width,
+        "{op}: {} values from {given} rows of {out_of:?}, {times} each",
+        to.len()
+    );
+    let args = [
+        from.into(),
+        Arg::from(&to),
+        Arg::U64(to.len() as u64),
+        out_of.width.into(),
+        times.into(),
+        out_of.stride.into(),
+        out_of.at.into(),
+    ];
+    device.launch(op, &SOURCE, &format!("fold_{}", T::SUFFIX), Grid::each(to.len()), &args)
+}
+
 fn rows(op: &str, len: usize, width: usize) -> usize {
     assert!(width > 0 && len.is_multiple_of(width), "{op}: {len} values in rows of {width}");
     len / width
@@ -231,6 +317,41 @@ mod tests {
                 let mut alone = vec![0.0; m * k];
                 linear::backward_input(&dy, &weight, &mut alone, false);
                 near("dx from bf16", &gx.download("test").unwrap(), &alone, 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn columns_are_copied_and_folded() {
+        use super::Columns;
+        each_device(|device| {
+            for (rows, times, stride, at, width) in [(1, 1, 1, 0, 1), (5, 3, 7, 2, 4), (70, 8, 33, 1, 32)] {
+                let (from, before) = (values(1, rows * stride, 1.0), values(2, rows * times * 40, 1.0));
+                let (out_of, into) = (Columns { stride, at, width }, Columns { stride: 40, at: 3, width });
+                let mut want = before.clone();
+                for (row, to) in want.chunks_exact_mut(40).enumerate() {
+                    let own = &from[row / times * stride + at..][..width];
+                    to[3..3 + width].copy_from_slice(own);
+                }
+                let mut to = on(device, &before);
+                super::columns(device, on(device, &from).all(), out_of, times, to.all_mut(), into).unwrap();
+                assert_eq!(to.download("test").unwrap(), want);
+                let mut half = on(device, &narrow(&before));
+                let from = on(device, &narrow(&from));
+                super::columns(device, from.all(), out_of, times, half.all_mut(), into).unwrap();
+                assert_eq!(half.download("test").unwrap(), narrow(&want));
+
+                let mut sums = vec![0f32; rows * width];
+                for (i, row) in want.chunks_exact(40).enumerate() {
+                    let sum = &mut sums[i / times * width..][..width];
+                    sum.iter_mut().zip(&row[3..]).for_each(|(sum, x)| *sum += x);
+                }
+                let mut folded = on(device, &vec![9f32; rows * width]);
+                super::fold(device, to.all(), into, times, folded.all_mut()).unwrap();
+                assert_eq!(folded.download("test").unwrap(), sums);
+                let mut folded = on(device, &vec![9u16; rows * width]);
+                super::fold(device, half.all(), into, times, folded.all_mut()).unwrap();
+                near("fold in bf16", &widen(&folded.download("test").unwrap()), &sums, 1e-2);
             }
         });
     }

@@ -45,7 +45,7 @@ mod talk;
 pub use bad_rows::{Sieve, SkipBad};
 pub use events::{Events, TensorBoard};
 pub use exit::{bad_input, exit_with, main, misuse, stopped};
-pub use flags::{Seed, Threads};
+pub use flags::{Device, Machine, Seed, Threads};
 pub use input::Input;
 pub use metrics::{Metrics, MetricsFile};
 pub use output::{AtomicFile, Output, Sink, write_atomically};

@@ -6,14 +6,25 @@
 
 mod prefixes;
 
+use anyhow::Result;
 use r1_kernels::Precision;
 use r1_kernels::attention::{Cache, PAGE, Shape};
 
+use crate::device::{self, Device};
+
 pub use prefixes::{Found, Prefixes};
+
+/// What all layers' pages lie in: one [`Cache`] a layer, on the host or on a device.
+pub enum Caches {
+    /// the CPU's
+    Host(Vec<Cache>),
+    /// a device's
+    Device(device::Caches),
+}
 
 /// All layers' pages and who holds them.
 pub struct Pages {
-    caches: Vec<Cache>,
+    caches: Caches,
     free: Vec<u32>,
     references: Vec<u32>,
     /// whether a prefix is one of the holders
@@ -23,15 +34,28 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// `pages` pages in each of `layers` layers.
-    pub fn with_capacity(pages: usize, layers: usize, shape: Shape, precision: Precision) -> Pages {
-        Pages {
-            caches: (0..layers).map(|_| Cache::with_pages(pages, shape, precision)).collect(),
+    /// `pages` pages in each of `layers` layers, on `device` where one is given.
+    ///
+    /// # Errors
+    /// The device has no room for them.
+    pub fn with_capacity(
+        pages: usize,
+        layers: usize,
+        shape: Shape,
+        precision: Precision,
+        device: Option<&Device>,
+    ) -> Result<Pages> {
+        let caches = match device {
+            Some(device) => Caches::Device(device::Caches::new(device, pages, layers, shape, precision)?),
+            None => Caches::Host((0..layers).map(|_| Cache::with_pages(pages, shape, precision)).collect()),
+        };
+        Ok(Pages {
+            caches,
             free: (0..pages as u32).rev().collect(),
             references: vec![0; pages],
             kept: vec![false; pages],
             idle: 0,
-        }
+        })
     }
 
     /// Bytes that one page takes over all layers.
@@ -55,7 +79,7 @@ impl Pages {
     }
 
     /// The layers' caches, for a forward pass.
-    pub fn caches(&mut self) -> &mut [Cache] {
+    pub fn caches(&mut self) -> &mut Caches {
         &mut self.caches
     }
 
@@ -108,10 +132,15 @@ impl Pages {
     }
 
     /// Copies the first `slots` positions of a page, in every layer.
-    pub fn copy(&mut self, from: u32, to: u32, slots: usize) {
-        for cache in &mut self.caches {
-            cache.copy_page(from, to, slots);
+    ///
+    /// # Errors
+    /// The device refused.
+    pub fn copy(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {
+        match &mut self.caches {
+            Caches::Host(caches) => caches.iter_mut().for_each(|cache| cache.copy_page(from, to, slots)),
+            Caches::Device(caches) => caches.copy_page(from, to, slots)?,
         }
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@
 //! - [`lora`]: adapters in PEFT's format;
 //! - [`tokenizer`], [`template`]: text to token ids and back;
 //! - [`parameters`], [`batch`], [`network`]: the forward and backward pass over a packed batch;
-//! - [`cache`], [`random`], [`sample`], [`engine`]: generation.
+//! - [`cache`], [`random`], [`sample`], [`engine`]: generation;
+//! - [`device`]: the same on an NVIDIA GPU.
 //!
 //! Sampling and training run the same kernels in the same order, so a token's log-probability has the same bits in both
 //! (DESIGN: one engine).
@@ -13,6 +14,7 @@ pub mod batch;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
+pub mod device;
 pub mod directory;
 pub mod engine;
 pub mod gguf;

@@ -30,6 +30,11 @@ impl Stream {
         Stream(mix(mix(mix(seed) ^ id) ^ sample))
     }
 
+    /// What names the stream: with it, [`Stream::bits`] can be computed elsewhere.
+    pub fn key(self) -> u64 {
+        self.0
+    }
+
     /// The 64 bits at `position`.
     #[inline]
     pub fn bits(self, position: u64) -> u64 {

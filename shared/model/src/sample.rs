@@ -116,6 +116,11 @@ impl Sampling {
         (token, head::row_logprob(logits, token, inv, &mut scratch.row))
     }
 
+    /// Whether a draw depends on nothing but the logits.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.has_penalties() && self.forbidden.is_empty()
+    }
+
     fn has_penalties(&self) -> bool {
         self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }

@@ -78,7 +78,7 @@ fn sequence_logits(policy: &Policy, ids: &[u32]) -> Vec<f32> {
     batch.push(None, ids);
     let rows: Vec<u32> = (0..ids.len() as u32).collect();
     let mut out = Vec::new();
-    policy.logits(&batch.tokens, &batch.positions, Attend::Packed(&batch.segments), &rows, &mut out);
+    policy.logits(&batch.tokens, &batch.positions, Attend::Packed(&batch.segments), &rows, &mut out).unwrap();
     out
 }
 
@@ -161,7 +161,7 @@ fn logprobs_and_entropies_agree_with_transformers() {
         let policy = golden.policy(Precision::F32);
         let batch = packed(&golden.sequences());
         let t = golden.json["temperature"].as_f64().unwrap() as f32;
-        let out = policy.logprobs(&batch, &vec![1.0 / t; batch.target_rows.len()], true);
+        let out = policy.logprobs(&batch, &vec![1.0 / t; batch.target_rows.len()], true).unwrap();
         let joined = |key: &str| -> Vec<f32> {
             (0..golden.sequences().len())
                 .flat_map(|i| golden.tensors[&format!("{key}.{i}")].clone())
@@ -184,12 +184,12 @@ fn gradients_of_a_mean_nll_agree_with_transformers() {
         let n = batch.target_rows.len();
         let inv = vec![1.0; n];
         for recompute in [Recompute::None, Recompute::Layers] {
-            let (out, tape) = policy.forward(&batch, &inv, false, recompute);
+            let (out, tape) = policy.forward(&batch, &inv, false, recompute).unwrap();
             let nll = -out.logprobs.iter().map(|&l| f64::from(l)).sum::<f64>() / n as f64;
             let expected = golden.json["mean_nll"].as_f64().unwrap();
             assert!((nll - expected).abs() < 1e-5, "{name}: mean NLL {nll}, transformers {expected}");
-            let mut grads = Gradients::zeros(&policy);
-            policy.backward(&batch, &inv, &out, tape, &vec![-1.0 / n as f32; n], None, &mut grads);
+            let mut grads = Gradients::zeros(&policy).unwrap();
+            policy.backward(&batch, &inv, &out, tape, &vec![-1.0 / n as f32; n], None, &mut grads).unwrap();
             let (mut seen, mut widest) = (0, 0f32);
             for (parameter, gradient) in policy.parameters().iter().zip(&grads.values) {
                 for piece in &parameter.pieces {
@@ -320,7 +320,7 @@ fn sampling_and_training_share_every_bit() {
             let want: Vec<u32> = drawn.iter().rev().flatten().flat_map(|(_, bits)| bits.clone()).collect();
             let batch = Packed::pack(&sequences);
             let inv = vec![1.0 / 0.9f32; batch.target_rows.len()];
-            let got = policy.logprobs(&batch, &inv, false).logprobs;
+            let got = policy.logprobs(&batch, &inv, false).unwrap().logprobs;
             let got: Vec<u32> = got.iter().map(|l| l.to_bits()).collect();
             assert!(got == want, "{name} {precision:?}: recomputed logprobs differ from the sampled ones");
         }
@@ -338,15 +338,15 @@ fn gradients_of_weighted_logprobs_agree_with_transformers() {
             (0..sequences.len()).flat_map(|i| golden.tensors[&format!("weights.{i}")].clone()).collect();
         let t = golden.json["temperature"].as_f64().unwrap() as f32;
         let inv = vec![1.0 / t; weights.len()];
-        let (out, tape) = policy.forward(&batch, &inv, false, Recompute::None);
+        let (out, tape) = policy.forward(&batch, &inv, false, Recompute::None).unwrap();
         let sum: f64 = out.logprobs.iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
         let expected = golden.json["weighted_logprob"].as_f64().unwrap();
         assert!(
             (sum - expected).abs() < 1e-4 * expected.abs().max(1.0),
             "{name}: {sum}, transformers {expected}"
         );
-        let mut grads = Gradients::zeros(&policy);
-        policy.backward(&batch, &inv, &out, tape, &weights, None, &mut grads);
+        let mut grads = Gradients::zeros(&policy).unwrap();
+        policy.backward(&batch, &inv, &out, tape, &weights, None, &mut grads).unwrap();
         let mut seen = 0;
         for (parameter, gradient) in policy.parameters().iter().zip(&grads.values) {
             for piece in &parameter.pieces {

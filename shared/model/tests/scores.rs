@@ -56,15 +56,15 @@ fn scores_and_gradients_agree_with_transformers() {
         let mut all = Vec::new();
         for at in [1, 3, 7] {
             let batch = packed(&sequences, at, policy.config.pad_token_id);
-            let scores = policy.scores(&batch);
+            let scores = policy.scores(&batch).unwrap();
             let d = largest_difference(&scores, &golden["scores"]);
             assert!(d <= 1e-4, "{name}: scores differ by {d:e}");
             all.push(scores);
             for recompute in [Recompute::None, Recompute::Layers] {
-                let (again, tape) = policy.forward_scores(&batch, recompute);
+                let (again, tape) = policy.forward_scores(&batch, recompute).unwrap();
                 assert_eq!(again, all[0], "{name}: one engine");
-                let mut grads = Gradients::zeros(&policy);
-                policy.backward_scores(&batch, tape, &golden["weights"], &mut grads);
+                let mut grads = Gradients::zeros(&policy).unwrap();
+                policy.backward_scores(&batch, tape, &golden["weights"], &mut grads).unwrap();
                 let mut seen = 0;
                 for (parameter, gradient) in policy.parameters().iter().zip(&grads.values) {
                     for piece in &parameter.pieces {
@@ -88,7 +88,8 @@ fn scores_and_gradients_agree_with_transformers() {
         // Alone or in company, wherever the prompt ends: the same bits.
         assert!(all.iter().all(|scores| *scores == all[0]), "{name}");
         for (i, s) in sequences.iter().enumerate() {
-            let alone = policy.scores(&packed(std::slice::from_ref(s), 1, policy.config.pad_token_id));
+            let alone =
+                policy.scores(&packed(std::slice::from_ref(s), 1, policy.config.pad_token_id)).unwrap();
             assert_eq!(alone, all[0][i * labels.len()..(i + 1) * labels.len()], "{name}");
         }
     }
@@ -104,7 +105,7 @@ fn a_reward_model_survives_the_disk_and_is_not_sampled_from() {
     policy.save_weights(&dir, SaveDtype::F32).unwrap();
     let again = Policy::load_scorer(&dir, LoadOptions::frozen(Some(Precision::F32))).unwrap();
     let batch = packed(&sequences, 2, policy.config.pad_token_id);
-    assert_eq!(policy.scores(&batch), again.scores(&batch));
+    assert_eq!(policy.scores(&batch).unwrap(), again.scores(&batch).unwrap());
     let error = Policy::load(&dir, exact()).err().unwrap().to_string();
     assert!(error.contains("config.json") && error.contains("classifier"), "{error}");
     std::fs::remove_dir_all(&dir).unwrap();
@@ -127,8 +128,8 @@ fn any_policy_can_carry_a_fresh_head() {
         assert!(kind.ends_with("ForSequenceClassification"), "{kind}");
         assert_eq!((one.config.pad_token_id, one.config.raw["pad_token_id"].as_u64()), (Some(0), Some(0)));
         let batch = packed(&[vec![1, 5, 9, 2], vec![1, 7, 2]], 1, Some(0));
-        assert_eq!(one.scores(&batch), same.scores(&batch));
-        assert!(one.scores(&batch) != other.scores(&batch));
+        assert_eq!(one.scores(&batch).unwrap(), same.scores(&batch).unwrap());
+        assert!(one.scores(&batch).unwrap() != other.scores(&batch).unwrap());
         // The network under it is the policy's.
         let bare = Policy::load(&dir, exact()).unwrap();
         assert_eq!(one.parameters()[0].value, bare.parameters()[0].value, "{name}");

@@ -10,7 +10,7 @@ fn logits(policy: &Policy, ids: &[u32]) -> Vec<u32> {
     batch.push(None, ids);
     let rows: Vec<u32> = (0..ids.len() as u32).collect();
     let mut out = Vec::new();
-    policy.logits(&batch.tokens, &batch.positions, Attend::Packed(&batch.segments), &rows, &mut out);
+    policy.logits(&batch.tokens, &batch.positions, Attend::Packed(&batch.segments), &rows, &mut out).unwrap();
     out.iter().map(|x| x.to_bits()).collect()
 }
 

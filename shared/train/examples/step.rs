@@ -1,7 +1,7 @@
 //! Times whole training steps of a freshly drawn policy: forward, backward, AdamW (with the packing of the new weights).
 //!
 //! ```text
-//! cargo run --release -p r1-train --example step -- CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS]
+//! cargo run --release -p r1-train --example step -- CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda]
 //! ```
 //! Prints one line of JSON: medians over the steps after the first, in seconds, and the peak of resident memory.
 //! `scripts/bench/train.sh` puts it beside PyTorch.
@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use r1_model::network::precision_named;
-use r1_model::{Config, LoadOptions, Policy};
+use r1_model::{Config, LoadOptions, Policy, device};
 use r1_train::optimizer::{AdamW, Hyper};
 use r1_train::refusal::Refused;
 use r1_train::update::{Limits, Row, Scored, Trainer};
@@ -30,17 +30,20 @@ fn peak() -> Option<u64> {
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, count, length, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("usage: step CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS]");
+        anyhow::bail!("usage: step CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda]");
     };
     let (count, length): (usize, usize) = (count.parse()?, length.parse()?);
     let config = Config::parse(serde_json::from_slice(&std::fs::read(file)?)?, None)?;
     let precision = precision_named(rest.first().map_or("auto", |s| s))?;
     let steps: usize = rest.get(1).map_or(Ok(4), |s| s.parse())?;
+    if rest.get(2).is_some_and(|place| place == "cuda") {
+        device::set(Some(device::open(0)?));
+    }
     let policy = Policy::initialize(config, 0, LoadOptions::trainable(precision))?;
     let hyper = Hyper { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
     let optimizer = AdamW::fresh(&policy, hyper);
     let limits = Limits { micro_tokens: 4096, clip_norm: 0.0, router_bias_rate: 0.0 };
-    let mut trainer = Trainer::new(policy, optimizer, limits);
+    let mut trainer = Trainer::new(policy, optimizer, limits)?;
     let vocab = trainer.policy.config.vocab_size as u64;
     let ids: Vec<Vec<u32>> = (0..count as u64)
         .map(|s| (0..length as u64).map(|t| (r1_model::random::mix(s * 7919 + t) % vocab) as u32).collect())

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use r1_model::checkpoint::SaveDtype;
 use r1_model::directory::{DirectoryWriter, carry_files, recover, write_json};
-use r1_model::{LoadOptions, Policy};
+use r1_model::{LoadOptions, Policy, Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -227,9 +227,10 @@ fn keep_reference(to: &Path, config: &Path, trainer: &Trainer, reference: &Refer
             if *share == 1.0 {
                 return trainer.policy.save_weights(to, SaveDtype::F32);
             }
-            let mut mixed = Policy::load(old, LoadOptions::trainable(Some(trainer.policy.precision())))?;
-            for (own, new) in mixed.parameters_mut().iter_mut().zip(trainer.policy.parameters()) {
-                for (a, b) in own.value.iter_mut().zip(&new.value) {
+            let here = LoadOptions::trainable(Some(Precision::F32)).on(None);
+            let mut mixed = Policy::load(old, here)?;
+            for (i, own) in mixed.parameters_mut().iter_mut().enumerate() {
+                for (a, b) in own.value.iter_mut().zip(trainer.policy.values(i)?.iter()) {
                     *a = (share * f64::from(*b) + (1.0 - share) * f64::from(*a)) as f32;
                 }
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1_kernels::{Precision, isa, supports, threads};
-use r1_model::{LoadOptions, Policy};
+use r1_model::{LoadOptions, Policy, device};
 use serde_json::{Map, Value};
 
 use crate::optimizer::{AdamW, Hyper};
@@ -32,7 +32,7 @@ pub struct Compute {
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
     pub micro_tokens: usize,
     #[command(flatten)]
-    threads: r1_cli::Threads,
+    machine: r1_cli::Machine,
 }
 
 /// How the optimizer steps.
@@ -77,13 +77,17 @@ impl Before {
 }
 
 impl Compute {
-    /// Sets the threads and settles the compute type.
+    /// Sets the threads and the device, and settles the compute type.
     ///
     /// # Errors
-    /// Exit 2: an instruction set or a type was asked for that this machine lacks.
+    /// Exit 2: an instruction set, a device or a type was asked for that this machine lacks.
     pub fn begin(&self) -> Result<Precision> {
         isa().map_err(|fact| r1_cli::misuse(fact, "leave R1_ISA unset to take the best that is there"))?;
-        threads::set(self.threads.count());
+        threads::set(self.machine.threads.count());
+        device::set(self.machine.device.choose(device::BUILT, device::count, device::open)?);
+        if device::chosen().is_some() {
+            return Ok(if self.dtype == Dtype::F32 { Precision::F32 } else { Precision::Bf16 });
+        }
         match self.dtype {
             Dtype::F32 => Ok(Precision::F32),
             Dtype::Auto if supports(Precision::Bf16).is_err() => Ok(Precision::F32),
@@ -99,6 +103,9 @@ impl Compute {
     pub fn record(&self, precision: Precision, command: &mut Map<String, Value>) {
         let dtype = if precision == Precision::Bf16 { "bf16" } else { "f32" };
         command.insert("dtype".into(), dtype.into());
+        if device::chosen().is_some() {
+            command.insert("device".into(), "cuda".into());
+        }
         command.insert("micro-tokens".into(), self.micro_tokens.into());
     }
 }

@@ -4,14 +4,15 @@
 //! gradient and no moments. On disk the state is `optimizer.safetensors`, with `NAME.exp_avg` and `NAME.exp_avg_sq` for
 //! every tensor NAME of the checkpoint (torch's words), and the number of steps in the header.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use r1_kernels::{adamw, norm};
-use r1_model::Policy;
 use r1_model::checkpoint::{SaveDtype, save_tensors};
 use r1_model::network::Gradients;
 use r1_model::parameters::{Kind, Parameter};
+use r1_model::{Policy, device};
 use safetensors::{Dtype, SafeTensors};
 
 /// File name of the optimizer's state in a policy directory.
@@ -47,11 +48,12 @@ struct Moments {
 }
 
 /// The optimizer's state: moments of every parameter, and how many steps made them.
-#[derive(Clone, Debug)]
 pub struct AdamW {
     hyper: Hyper,
     steps: u64,
     moments: Vec<Moments>,
+    /// the moments of a policy on a device, from its first step on; the host's are empty then
+    there: Vec<Option<device::Moments>>,
 }
 
 /// Whether the parameter is trained by gradients.
@@ -66,7 +68,7 @@ impl AdamW {
             let len = if has_gradient(p) { p.len } else { 0 };
             Moments { first: vec![0.0; len], second: vec![0.0; len] }
         });
-        AdamW { hyper, steps: 0, moments: moments.collect() }
+        AdamW { hyper, steps: 0, moments: moments.collect(), there: Vec::new() }
     }
 
     /// What it was told.
@@ -85,10 +87,20 @@ impl AdamW {
     }
 
     /// One step: every parameter moves by its gradient times `grad_scale`. The policy's packed matrices are brought up to date.
-    pub fn step(&mut self, policy: &mut Policy, gradients: &Gradients, lr: f64, grad_scale: f64) {
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn step(
+        &mut self,
+        policy: &mut Policy,
+        gradients: &Gradients,
+        lr: f64,
+        grad_scale: f64,
+    ) -> Result<()> {
+        self.move_to_device(policy)?;
         self.steps += 1;
-        let parameters = policy.parameters_mut().iter_mut();
-        for ((parameter, gradient), moments) in parameters.zip(&gradients.values).zip(&mut self.moments) {
+        for i in 0..policy.parameters().len() {
+            let parameter = &policy.parameters()[i];
             if !has_gradient(parameter) || self.hyper.freezes(parameter) {
                 continue;
             }
@@ -102,18 +114,50 @@ impl AdamW {
                 step: self.steps,
                 grad_scale,
             };
-            adamw::update(&mut parameter.value, gradient, &mut moments.first, &mut moments.second, &step);
+            match (policy.on_device(), self.there.get_mut(i).and_then(Option::as_mut)) {
+                (Some(network), Some(moments)) => network.step(i, gradients, moments, &step)?,
+                _ => {
+                    let (parameter, moments) = (&mut policy.parameters_mut()[i], &mut self.moments[i]);
+                    let (first, second) = (&mut moments.first, &mut moments.second);
+                    adamw::update(&mut parameter.value, &gradients.values[i], first, second, &step);
+                }
+            }
         }
         policy.repack();
+        Ok(())
+    }
+
+    /// The moments go where the policy computes.
+    fn move_to_device(&mut self, policy: &Policy) -> Result<()> {
+        let Some(device) = policy.device().filter(|_| self.there.is_empty()) else { return Ok(()) };
+        for moments in &mut self.moments {
+            let (first, second) = (std::mem::take(&mut moments.first), std::mem::take(&mut moments.second));
+            let there =
+                if first.is_empty() { None } else { Some(device::Moments::of(device, &first, &second)?) };
+            self.there.push(there);
+        }
+        Ok(())
+    }
+
+    /// The moments of parameter `i`, from wherever they are kept.
+    fn moments(&self, i: usize) -> Result<Cow<'_, Moments>> {
+        match self.there.get(i).and_then(Option::as_ref) {
+            Some(there) => {
+                let (first, second) = there.to_host()?;
+                Ok(Cow::Owned(Moments { first, second }))
+            }
+            None => Ok(Cow::Borrowed(&self.moments[i])),
+        }
     }
 
     /// Writes the state into `dir`.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or a device fails.
     pub fn save(&self, policy: &Policy, dir: &Path) -> Result<()> {
+        let all = (0..self.moments.len()).map(|i| self.moments(i)).collect::<Result<Vec<_>>>()?;
         let mut tensors: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
-        for (parameter, moments) in policy.parameters().iter().zip(&self.moments) {
+        for (parameter, moments) in policy.parameters().iter().zip(&all) {
             if !has_gradient(parameter) {
                 continue;
             }
@@ -179,18 +223,17 @@ impl AdamW {
 }
 
 /// Norm of all gradients together, and the first parameter whose gradient is not finite.
-pub(crate) fn global_norm(policy: &Policy, gradients: &Gradients) -> (f64, Option<usize>) {
+pub(crate) fn global_norm(policy: &Policy, gradients: &Gradients) -> Result<(f64, Option<usize>)> {
     let mut sum = 0.0;
-    for (i, (parameter, gradient)) in policy.parameters().iter().zip(&gradients.values).enumerate() {
+    for (i, (parameter, part)) in policy.parameters().iter().zip(gradients.squares()?).enumerate() {
         if has_gradient(parameter) {
-            let part = norm::sum_of_squares(gradient);
             if !part.is_finite() {
-                return (f64::NAN, Some(i));
+                return Ok((f64::NAN, Some(i)));
             }
             sum += part;
         }
     }
-    (sum.sqrt(), None)
+    Ok((sum.sqrt(), None))
 }
 
 /// Factor that brings a gradient of this norm down to `max_norm`: torch's `clip_grad_norm_`, which divides by norm + 1e-6.

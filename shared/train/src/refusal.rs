@@ -1,5 +1,5 @@
 //! What happens when a loss or a gradient is not finite: the update is refused, the batch is saved beside the run, and the
-//! message names the row and the token.
+//! message names the row and the token. A device that fails in the middle of a batch is reported in the same way.
 
 use std::fmt;
 use std::io::Write;
@@ -14,8 +14,23 @@ pub struct Refused {
     pub row: Option<usize>,
     /// index of the completion token in that row, where one token is to blame
     pub token: Option<usize>,
-    /// what is not finite
+    /// what is not finite, or what failed
     pub fact: String,
+    /// what may help
+    pub remedy: &'static str,
+}
+
+impl Refused {
+    /// Something of this batch is not finite.
+    pub fn not_finite(row: Option<usize>, token: Option<usize>, fact: String) -> Refused {
+        Refused { row, token, fact, remedy: "lower --lr, or leave the row out" }
+    }
+
+    /// The device that computes has failed.
+    pub fn failed(error: anyhow::Error) -> Refused {
+        let (row, token, fact) = (None, None, format!("{error:#}"));
+        Refused { row, token, fact, remedy: "lower --micro-tokens, or use --device cpu" }
+    }
 }
 
 impl fmt::Display for Refused {
@@ -70,7 +85,8 @@ pub fn report(
         Err(error) => format!("the batch could not be saved ({error})"),
     };
     anyhow::anyhow!(
-        "step {step} refused, weights unchanged: {place}{}; {kept}; lower --lr, or leave the row out",
-        refused.fact
+        "step {step} refused, weights unchanged: {place}{}; {kept}; {}",
+        refused.fact,
+        refused.remedy
     )
 }

@@ -1,6 +1,7 @@
 //! Balancing experts without an auxiliary loss (DeepSeek-V3, section 2.1.2): after every update each layer's selection bias
 //! moves by ±γ, up for experts that got fewer tokens than the mean and down for those that got more.
 
+use anyhow::Result;
 use r1_model::Policy;
 
 /// Tokens per expert of each layer with experts, counted over the batch of one update.
@@ -42,9 +43,12 @@ impl Load {
     }
 
     /// b ← b + γ · sign(mean − load), for every layer that has a correction bias. Loads are compared exactly, as integers.
-    pub fn update_biases(&self, policy: &mut Policy, rate: f64) {
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn update_biases(&self, policy: &mut Policy, rate: f64) -> Result<()> {
         if rate == 0.0 {
-            return;
+            return Ok(());
         }
         for (layer, index) in policy.correction_biases() {
             let Some((_, counts)) = self.layers.iter().find(|(l, _)| *l == layer) else { continue };
@@ -57,6 +61,11 @@ impl Load {
                     std::cmp::Ordering::Equal => {}
                 }
             }
+            let moved = bias.clone();
+            if let Some(network) = policy.on_device() {
+                network.set_values(index, &moved)?;
+            }
         }
+        Ok(())
     }
 }

@@ -85,7 +85,7 @@ impl Linear {
     fn value(&self, trainer: &Trainer, rows: &[Row]) -> Result<Value> {
         let all: Vec<usize> = (0..rows.len()).collect();
         let (packed, inv_temperature) = pack(rows, &all);
-        let (output, tape) = trainer.policy.forward(&packed, &inv_temperature, true, Recompute::Layers);
+        let (output, tape) = trainer.policy.forward(&packed, &inv_temperature, true, Recompute::Layers)?;
         let sum = |a: &[Vec<f32>], b: &[f32]| -> f64 {
             a.iter().flatten().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };
@@ -104,6 +104,9 @@ impl Linear {
 pub fn measure(trainer: &mut Trainer, rows: &[Row], loss: &mut RowLoss) -> Result<Findings> {
     if rows.is_empty() {
         bail!("no row has a gradient: there is no slope to measure");
+    }
+    if trainer.policy.device().is_some() {
+        bail!("the selftest moves weights on the host; use --device cpu");
     }
     let mut linear =
         Linear { dlogprob: vec![Vec::new(); rows.len()], dentropy: vec![Vec::new(); rows.len()] };

@@ -7,6 +7,7 @@
 mod pull;
 mod scored;
 
+use anyhow::Result as Fallible;
 use r1_kernels::norm;
 use r1_model::Policy;
 use r1_model::batch::{Packed, Sequence};
@@ -69,6 +70,20 @@ pub struct Applied {
     pub expert_imbalance: Option<f64>,
 }
 
+/// Why a step was not taken.
+enum Unfit {
+    /// The gradient of this parameter is not finite.
+    Gradient(usize),
+    /// The device failed.
+    Device(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Unfit {
+    fn from(error: anyhow::Error) -> Unfit {
+        Unfit::Device(error)
+    }
+}
+
 /// A policy in training.
 pub struct Trainer {
     /// the policy as of the last update
@@ -87,11 +102,14 @@ pub struct Trainer {
 
 impl Trainer {
     /// Brings policy and optimizer together; the policy must have been loaded to be trained.
-    pub fn new(policy: Policy, optimizer: AdamW, mut limits: Limits) -> Trainer {
+    ///
+    /// # Errors
+    /// The device that the policy computes on has no room for gradients.
+    pub fn new(policy: Policy, optimizer: AdamW, mut limits: Limits) -> Fallible<Trainer> {
         limits.micro_tokens = memory::micro_tokens(&policy.config, limits.micro_tokens);
-        let gradients = Gradients::zeros(&policy);
+        let gradients = Gradients::zeros(&policy)?;
         let (load, dlogprobs, scratch) = (Load::default(), Vec::new(), Vec::new());
-        Trainer { policy, optimizer, noise: None, limits, gradients, load, dlogprobs, scratch }
+        Ok(Trainer { policy, optimizer, noise: None, limits, gradients, load, dlogprobs, scratch })
     }
 
     /// What stays the same over all updates.
@@ -171,11 +189,15 @@ impl Trainer {
         let counts_load = self.limits.router_bias_rate != 0.0;
         let (output, mut tape) = if gradient || counts_load {
             let recompute = memory::recompute(&self.policy.config, packed.rows());
-            let (output, tape) = self.policy.forward(&packed, &inv_temperature, entropy, recompute);
+            let (output, tape) = self
+                .policy
+                .forward(&packed, &inv_temperature, entropy, recompute)
+                .map_err(Refused::failed)?;
             self.load.add(&tape.expert_load);
             (output, Some(tape))
         } else {
-            (self.policy.logprobs(&packed, &inv_temperature, entropy), None)
+            let output = self.policy.logprobs(&packed, &inv_temperature, entropy);
+            (output.map_err(Refused::failed)?, None)
         };
         let pulled = gradient && pull.is_some();
         let mut d = std::mem::take(&mut self.scratch);
@@ -190,7 +212,7 @@ impl Trainer {
             let logprobs = &output.logprobs[range.clone()];
             if let Some(token) = norm::first_non_finite(logprobs) {
                 let fact = format!("its log-probability is {}", logprobs[token]);
-                refused = Some(Refused { row: Some(i), token: Some(token), fact });
+                refused = Some(Refused::not_finite(Some(i), Some(token), fact));
                 break;
             }
             let own = if entropy { &output.entropy[range.clone()] } else { &[][..] };
@@ -198,7 +220,7 @@ impl Trainer {
             loss(i, Scored { logprobs, entropy: own }, &mut d[range.clone()], own_dentropy);
             if let Some(token) = norm::first_non_finite(&d[range.clone()]) {
                 let fact = format!("d(loss)/d(logprob) is {}", d[range.start + token]);
-                refused = Some(Refused { row: Some(i), token: Some(token), fact });
+                refused = Some(Refused::not_finite(Some(i), Some(token), fact));
                 break;
             }
             self.dlogprobs[offsets[i]..offsets[i + 1]].copy_from_slice(&d[range]);
@@ -212,15 +234,12 @@ impl Trainer {
             assert!(gradient, "update: a row that was said to have no gradient has one");
             if let Some(tape) = tape {
                 let Trainer { policy, gradients, .. } = self;
-                policy.backward(
-                    &packed,
-                    &inv_temperature,
-                    &output,
-                    tape,
-                    &d,
-                    moves(&dentropy).then_some(&dentropy),
-                    gradients,
-                );
+                let dentropy = moves(&dentropy).then_some(&dentropy[..]);
+                let t = &inv_temperature;
+                refused = policy
+                    .backward(&packed, t, &output, tape, &d, dentropy, gradients)
+                    .map_err(Refused::failed)
+                    .err();
             }
         }
         self.scratch = d;
@@ -232,43 +251,46 @@ impl Trainer {
     /// # Errors
     /// A gradient that is not finite: the policy is as it was before.
     pub fn apply(&mut self, rows: &[Row], lr: f64) -> Result<Applied, Refused> {
-        self.step(lr).map_err(|parameter| self.trace(rows, parameter))
+        self.step(lr).map_err(|unfit| match unfit {
+            Unfit::Gradient(parameter) => self.trace(rows, parameter).unwrap_or_else(Refused::failed),
+            Unfit::Device(error) => Refused::failed(error),
+        })
     }
 
-    /// Clips, steps and clears; or changes nothing and gives the parameter whose gradient is not finite.
-    fn step(&mut self, lr: f64) -> Result<Applied, usize> {
+    /// Clips, steps and clears; or changes nothing and says why.
+    fn step(&mut self, lr: f64) -> Result<Applied, Unfit> {
         let hyper = *self.optimizer.hyper();
-        for (parameter, gradient) in self.policy.parameters().iter().zip(&mut self.gradients.values) {
+        for (i, parameter) in self.policy.parameters().iter().enumerate() {
             if hyper.freezes(parameter) {
-                gradient.fill(0.0);
+                self.gradients.clear_one(i)?;
             }
         }
-        let (grad_norm, spoiled) = global_norm(&self.policy, &self.gradients);
+        let (grad_norm, spoiled) = global_norm(&self.policy, &self.gradients)?;
         if let Some(parameter) = spoiled {
-            return Err(parameter);
+            return Err(Unfit::Gradient(parameter));
         }
         let expert_imbalance = self.load.imbalance();
-        self.load.update_biases(&mut self.policy, self.limits.router_bias_rate);
+        self.load.update_biases(&mut self.policy, self.limits.router_bias_rate)?;
         self.optimizer.step(
             &mut self.policy,
             &self.gradients,
             lr,
             clip_factor(grad_norm, self.limits.clip_norm),
-        );
-        self.gradients.clear();
+        )?;
+        self.gradients.clear()?;
         self.load.clear();
         Ok(Applied { grad_norm, expert_imbalance })
     }
 
     /// Finds the first row, and in it the first token, whose own gradient is not finite.
-    fn trace(&mut self, rows: &[Row], parameter: usize) -> Refused {
+    fn trace(&mut self, rows: &[Row], parameter: usize) -> Fallible<Refused> {
         let tensor = self.policy.parameters()[parameter].pieces[0].name.clone();
         let offsets = offsets(rows);
         let d = std::mem::take(&mut self.dlogprobs);
         let mut fact = format!("the gradient of {tensor} is not finite");
         for (i, row) in rows.iter().enumerate() {
             let own = &d[offsets[i]..offsets[i + 1]];
-            if own.iter().all(|x| *x == 0.0) || self.alone_is_finite(row, own) {
+            if own.iter().all(|x| *x == 0.0) || self.alone_is_finite(row, own)? {
                 continue;
             }
             let single = |t: usize| {
@@ -276,20 +298,26 @@ impl Trainer {
                 one[t] = own[t];
                 one
             };
-            let token = (0..own.len()).find(|&t| own[t] != 0.0 && !self.alone_is_finite(row, &single(t)));
-            return Refused { row: Some(i), token, fact };
+            let mut token = None;
+            for t in (0..own.len()).filter(|&t| own[t] != 0.0) {
+                if !self.alone_is_finite(row, &single(t))? {
+                    token = Some(t);
+                    break;
+                }
+            }
+            return Ok(Refused::not_finite(Some(i), token, fact));
         }
         fact.push_str(", though that of every row alone is");
-        Refused { row: None, token: None, fact }
+        Ok(Refused::not_finite(None, None, fact))
     }
 
     /// Whether the gradient of one row, with these d(loss)/d(logprob), is finite. Uses up the accumulated gradients.
-    fn alone_is_finite(&mut self, row: &Row, d: &[f32]) -> bool {
-        self.gradients.clear();
+    fn alone_is_finite(&mut self, row: &Row, d: &[f32]) -> Fallible<bool> {
+        self.gradients.clear()?;
         let (packed, inv_temperature) = pack(std::slice::from_ref(row), &[0]);
-        let (output, tape) = self.policy.forward(&packed, &inv_temperature, false, Recompute::Layers);
-        self.policy.backward(&packed, &inv_temperature, &output, tape, d, None, &mut self.gradients);
-        global_norm(&self.policy, &self.gradients).1.is_none()
+        let (output, tape) = self.policy.forward(&packed, &inv_temperature, false, Recompute::Layers)?;
+        self.policy.backward(&packed, &inv_temperature, &output, tape, d, None, &mut self.gradients)?;
+        Ok(global_norm(&self.policy, &self.gradients)?.1.is_none())
     }
 
     /// Log-probabilities of every row with a completion, without any gradient.
@@ -325,7 +353,7 @@ pub fn score(
     let chosen: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].completion.is_empty()).collect();
     for micro in plan(rows, &chosen, micro_tokens) {
         let (packed, inv_temperature) = pack(rows, &micro.rows);
-        let output = policy.logprobs(&packed, &inv_temperature, entropy);
+        let output = policy.logprobs(&packed, &inv_temperature, entropy).map_err(Refused::failed)?;
         let mut start = 0;
         for &i in &micro.rows {
             let range = start..start + rows[i].completion.len();
@@ -333,7 +361,7 @@ pub fn score(
             let logprobs = &output.logprobs[range.clone()];
             if let Some(token) = norm::first_non_finite(logprobs) {
                 let fact = format!("its log-probability is {}", logprobs[token]);
-                return Err(Refused { row: Some(i), token: Some(token), fact });
+                return Err(Refused::not_finite(Some(i), Some(token), fact));
             }
             let own = if entropy { &output.entropy[range] } else { &[][..] };
             seen(i, Scored { logprobs, entropy: own });

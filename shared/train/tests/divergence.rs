@@ -85,7 +85,7 @@ fn loss(student: &Policy, teacher: &Policy, sequences: &[Sequence], beta: f32) -
     let batch = Packed::pack(sequences);
     let n = batch.target_tokens.len();
     let text: f64 =
-        student.logprobs(&batch, &vec![1.0; n], false).logprobs.iter().map(|&x| f64::from(x)).sum();
+        student.logprobs(&batch, &vec![1.0; n], false).unwrap().logprobs.iter().map(|&x| f64::from(x)).sum();
     let apart: f64 = student.with_head(&batch, |h, w| {
         teacher.with_head(&batch, |th, tw| {
             let live = divergence::Teacher::Live { h: th, w: tw };
@@ -110,7 +110,8 @@ fn a_batch_is_pulled_along_the_slope_however_it_is_cut_and_listed() {
         // The teacher's whole distributions, as a file would hold them.
         let batch = Packed::pack(&sequences);
         let n = batch.target_tokens.len();
-        let (_, top) = teacher.logprobs_with_top(&batch, &vec![0.8; n], policies::VOCABULARY as usize);
+        let (_, top) =
+            teacher.logprobs_with_top(&batch, &vec![0.8; n], policies::VOCABULARY as usize).unwrap();
         let mut lists =
             top.ids.chunks(40).map(<[u32]>::to_vec).zip(top.logprobs.chunks(40).map(<[f32]>::to_vec));
         let own: Vec<_> = completions
@@ -123,7 +124,7 @@ fn a_batch_is_pulled_along_the_slope_however_it_is_cut_and_listed() {
             let student = policy(&config, 5);
             let optimizer = AdamW::fresh(&student, HYPER);
             let limits = Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 };
-            let mut trainer = Trainer::new(student, optimizer, limits);
+            let mut trainer = Trainer::new(student, optimizer, limits).unwrap();
             let mut sum = 0.0;
             let mut seen = |_: usize, own: &[f32]| sum += own.iter().map(|&x| f64::from(x)).sum::<f64>();
             let mut pull = Pull { teacher, beta, inv_temperature: &[0.8; 4], weight: PULL, seen: &mut seen };

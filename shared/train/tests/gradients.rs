@@ -11,7 +11,7 @@ use r1_model::random::{Stream, hash};
 
 /// A loss that weighs every token differently: Σ c_i · logprob_i, in f64.
 fn loss(policy: &Policy, batch: &Packed, inv: &[f32], weights: &[f32]) -> f64 {
-    let out = policy.logprobs(batch, inv, false);
+    let out = policy.logprobs(batch, inv, false).unwrap();
     out.logprobs.iter().zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
@@ -32,13 +32,13 @@ fn gradients_agree_with_finite_differences() {
         let stream = Stream::of(1, hash(name), 0);
         let weights: Vec<f32> = (0..n as u64).map(|i| (stream.at(i) - 0.4) as f32).collect();
 
-        let (output, tape) = policy.forward(&batch, &inv, false, Recompute::None);
-        let mut gradients = Gradients::zeros(&policy);
-        policy.backward(&batch, &inv, &output, tape, &weights, None, &mut gradients);
+        let (output, tape) = policy.forward(&batch, &inv, false, Recompute::None).unwrap();
+        let mut gradients = Gradients::zeros(&policy).unwrap();
+        policy.backward(&batch, &inv, &output, tape, &weights, None, &mut gradients).unwrap();
         // Computing activations again changes no bit.
-        let (again, tape) = policy.forward(&batch, &inv, false, Recompute::Layers);
-        let mut recomputed = Gradients::zeros(&policy);
-        policy.backward(&batch, &inv, &again, tape, &weights, None, &mut recomputed);
+        let (again, tape) = policy.forward(&batch, &inv, false, Recompute::Layers).unwrap();
+        let mut recomputed = Gradients::zeros(&policy).unwrap();
+        policy.backward(&batch, &inv, &again, tape, &weights, None, &mut recomputed).unwrap();
         assert_eq!(output, again);
         assert!(gradients.values == recomputed.values, "{name}: recomputed gradients differ");
 

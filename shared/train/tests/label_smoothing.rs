@@ -16,7 +16,7 @@ const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0
 
 fn trainer(policy: Policy, micro_tokens: usize) -> Trainer {
     let optimizer = AdamW::fresh(&policy, HYPER);
-    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 })
+    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 }).unwrap()
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn by_definition(policy: &Policy, rows: &[Row], epsilon: f64) -> f64 {
     let batch = Packed::pack(&sequences);
     let n = batch.target_tokens.len();
     let v = policies::VOCABULARY as usize;
-    let (output, top) = policy.logprobs_with_top(&batch, &vec![1.0; n], v);
+    let (output, top) = policy.logprobs_with_top(&batch, &vec![1.0; n], v).unwrap();
     let nll: f64 = output.logprobs.iter().map(|&x| -f64::from(x)).sum();
     let all: f64 = top.logprobs.iter().map(|&x| -f64::from(x)).sum::<f64>() / v as f64;
     ((1.0 - epsilon) * nll + epsilon * all) / n as f64

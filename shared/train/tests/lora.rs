@@ -44,7 +44,7 @@ fn begin(name: &str, micro_tokens: usize) -> (Trainer, Vec<Vec<u32>>, Value) {
         .map(|s| serde_json::from_value(s["input_ids"].clone()).unwrap())
         .collect();
     let limits = Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.001 };
-    (Trainer::new(policy, optimizer, limits), sequences, golden)
+    (Trainer::new(policy, optimizer, limits).unwrap(), sequences, golden)
 }
 
 fn steps(trainer: &mut Trainer, sequences: &[Vec<u32>], golden: &Value) -> Vec<f64> {
@@ -121,8 +121,8 @@ fn gradients_and_moments_are_the_adapters_alone() {
         batch.target_tokens = sequences[2].clone();
         let inv = vec![1.0; sequences[2].len()];
         assert_eq!(
-            trainer.policy.logprobs(&batch, &inv, false),
-            plain.logprobs(&batch, &inv, false),
+            trainer.policy.logprobs(&batch, &inv, false).unwrap(),
+            plain.logprobs(&batch, &inv, false).unwrap(),
             "{name}"
         );
     }

@@ -18,7 +18,7 @@ const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0
 
 fn trainer(policy: Policy, micro_tokens: usize) -> Trainer {
     let optimizer = AdamW::fresh(&policy, HYPER);
-    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 1.0, router_bias_rate: 0.001 })
+    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 1.0, router_bias_rate: 0.001 }).unwrap()
 }
 
 /// Prompts in groups of three, and completions of many lengths.

@@ -39,7 +39,7 @@ pub fn answer(args: &Args, objective: &Objective, rows: &Rows, precision: Precis
     }
     let policy = load_policy(&args.policy, Precision::F32)?;
     let optimizer = AdamW::fresh(&policy, args.optimization.hyper());
-    let mut trainer = Trainer::new(policy, optimizer, args.optimization.limits(&args.compute, 0.0));
+    let mut trainer = Trainer::new(policy, optimizer, args.optimization.limits(&args.compute, 0.0))?;
     let (chosen, batch): (Vec<usize>, Vec<Row>) = selftest::chosen(&all).into_iter().unzip();
     let samples: Vec<&Sample> = chosen.iter().map(|&i| &rows.samples[i]).collect();
     let lengths: Vec<usize> = samples.iter().map(|s| s.completion.len()).collect();

@@ -143,7 +143,7 @@ impl Beginning {
             None => AdamW::fresh(&policy, hyper),
         };
         let limits = args.optimization.limits(&args.compute, args.round.router_bias_rate);
-        Ok(Trainer::new(policy, optimizer, limits))
+        Trainer::new(policy, optimizer, limits)
     }
 }
 

@@ -6,7 +6,7 @@ use r1_model::engine::{Engine, Limits, Request};
 use r1_model::random::hash;
 use r1_model::sample::Sampling;
 use r1_model::template::{Message, Prompt, Template};
-use r1_model::{LoadOptions, Policy, Tokenizer};
+use r1_model::{LoadOptions, Policy, Tokenizer, device};
 
 use crate::Args;
 use crate::judge::{Question, Replies};
@@ -29,6 +29,7 @@ impl Local {
         let wrong =
             |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a policy directory (see r1-init)");
         let precision = r1_model::network::precision_named(&args.dtype)?;
+        device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
         let mut policy = Policy::load(dir, LoadOptions::frozen(precision)).map_err(wrong)?;
         let tokenizer = Tokenizer::load(dir).map_err(wrong)?;
         tokenizer.check_fits(&policy.config).map_err(wrong)?;

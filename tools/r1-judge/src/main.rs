@@ -61,7 +61,7 @@ pub struct Args {
     #[command(flatten)]
     seed: r1_cli::Seed,
     #[command(flatten)]
-    threads: r1_cli::Threads,
+    machine: r1_cli::Machine,
     #[command(flatten)]
     metrics: r1_cli::MetricsFile,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub struct Args {
 
 fn main() -> ExitCode {
     r1_cli::main(|args: Args| {
-        r1_kernels::threads::set(args.threads.count());
+        r1_kernels::threads::set(args.machine.threads.count());
         if args.score.is_empty() { judge::run(&args) } else { score::run(&args) }
     })
 }

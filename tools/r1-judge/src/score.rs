@@ -8,7 +8,7 @@ use anyhow::Result;
 use r1_cli::{Progress, signals};
 use r1_model::batch::Sequence;
 use r1_model::template::{Prompt, Template};
-use r1_model::{LoadOptions, Packed, Policy, Tokenizer};
+use r1_model::{LoadOptions, Packed, Policy, Tokenizer, device};
 use r1_records::{Opinion, ROUND_END, RecordError, Rounds, Row};
 use serde_json::{Map, Value};
 
@@ -61,6 +61,7 @@ impl Scorer {
         let wrong =
             |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name a reward model (see r1-prefer)");
         let precision = r1_model::network::precision_named(&args.dtype)?;
+        device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
         let policy = Policy::load_scorer(dir, LoadOptions::frozen(precision)).map_err(wrong)?;
         if let several @ 2.. = policy.config.labels().len() {
             let fact = format!("{}: scores {several} labels, a reward model has one", dir.display());
@@ -86,20 +87,23 @@ impl Scorer {
     }
 
     /// Scores of sequences; none for one that the network has no room for.
-    fn score(&mut self, all: &[Ids]) -> Vec<Option<f64>> {
+    ///
+    /// # Errors
+    /// A device failed.
+    fn score(&mut self, all: &[Ids]) -> Result<Vec<Option<f64>>> {
         let most = self.policy.config.max_position_embeddings;
         let fits = |ids: &&Ids| ids.0.len() + ids.1.len() <= most;
         let sequences: Vec<Sequence> =
             all.iter().filter(fits).map(|(prompt, completion)| Sequence { prompt, completion }).collect();
         let mut scores = Vec::new();
         if !sequences.is_empty() {
-            scores = self.policy.scores(&Packed::scored(&sequences, self.policy.config.pad_token_id));
+            scores = self.policy.scores(&Packed::scored(&sequences, self.policy.config.pad_token_id))?;
         }
         let mut scores = scores.into_iter();
         let of = |ids: &Ids| if fits(&ids) { scores.next().map(f64::from) } else { None };
         let scores: Vec<Option<f64>> = all.iter().map(of).collect();
         scores.iter().for_each(|score| self.tally.add(*score));
-        scores
+        Ok(scores)
     }
 }
 
@@ -198,7 +202,7 @@ fn flush(
     let mut columns = Vec::new();
     for (i, scorer) in scorers.iter_mut().enumerate() {
         let all: Vec<Ids> = waiting.iter_mut().map(|(_, ids)| std::mem::take(&mut ids[i])).collect();
-        columns.push(scorer.score(&all));
+        columns.push(scorer.score(&all)?);
     }
     for (place, (mut row, _)) in waiting.drain(..).enumerate() {
         let opinions = scorers.iter().zip(&columns).filter_map(|(scorer, scores)| {

@@ -107,17 +107,17 @@ impl Run<'_> {
         }
         let policy = load_scorer(self.policy, self.precision, self.flags.seed.seed)?;
         let optimizer = AdamW::fresh(&policy, self.flags.optimization.hyper());
-        Ok((self.trainer(policy, optimizer), self.planned.clone()))
+        Ok((self.trainer(policy, optimizer)?, self.planned.clone()))
     }
 
     /// … and as they stand in the output, which is in this state.
     fn load_from(&self, state: &State) -> Result<(Trainer, State)> {
         let policy = load_scorer(self.out, self.precision, 0)?;
         let optimizer = load_optimizer(&policy, self.out, self.flags.optimization.hyper())?;
-        Ok((self.trainer(policy, optimizer), state.clone()))
+        Ok((self.trainer(policy, optimizer)?, state.clone()))
     }
 
-    fn trainer(&self, policy: Policy, optimizer: AdamW) -> Trainer {
+    fn trainer(&self, policy: Policy, optimizer: AdamW) -> Result<Trainer> {
         let limits = self.flags.optimization.limits(&self.flags.compute, self.flags.router_bias_rate);
         Trainer::new(policy, optimizer, limits)
     }

@@ -57,7 +57,7 @@ pub struct Args {
     #[command(flatten)]
     seed: r1_cli::Seed,
     #[command(flatten)]
-    threads: r1_cli::Threads,
+    machine: r1_cli::Machine,
     #[command(flatten)]
     metrics: r1_cli::MetricsFile,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub struct Args {
 
 fn main() -> std::process::ExitCode {
     r1_cli::main(|args: Args| {
-        r1_kernels::threads::set(args.threads.count());
+        r1_kernels::threads::set(args.machine.threads.count());
         match (&args.score, &args.server.endpoint, &args.draw.follow.follow) {
             (Some(key), ..) => score::run(&args, key),
             (_, Some(url), _) => endpoint::run(&args, url),

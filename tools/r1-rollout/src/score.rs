@@ -173,8 +173,8 @@ fn flush(
     let inv: Vec<f32> =
         waiting.iter().flat_map(|w| std::iter::repeat_n(w.inv_temperature, w.completion.len())).collect();
     let (scored, top) = match args.top {
-        None => (loaded.policy.logprobs(&batch, &inv, false), Top::default()),
-        Some(n) => loaded.policy.logprobs_with_top(&batch, &inv, n),
+        None => (loaded.policy.logprobs(&batch, &inv, false)?, Top::default()),
+        Some(n) => loaded.policy.logprobs_with_top(&batch, &inv, n)?,
     };
     let n = args.top.unwrap_or(1);
     let (mut top_ids, mut top_logprobs) = (top.ids.chunks_exact(n), top.logprobs.chunks_exact(n));

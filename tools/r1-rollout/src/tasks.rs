@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use r1_model::lora::{self, Saved};
 use r1_model::template::Template;
-use r1_model::{LoadOptions, Policy, Tokenizer};
+use r1_model::{LoadOptions, Policy, Tokenizer, device};
 use r1_records::{Prompt, Reader, Row};
 
 use crate::Args;
@@ -55,6 +55,7 @@ pub fn weights(args: &Args, dir: &Path, adapter: Option<&Path>) -> Result<(Polic
         return Err(r1_cli::misuse("--micro-tokens 0 computes nothing", "ask for at least one"));
     }
     let precision = r1_model::network::precision_named(&args.dtype)?;
+    device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
     // The hash reads every byte of the weights once more: beside the loading, not behind it.
     let (policy, hash) = std::thread::scope(|scope| {
         let hash = scope.spawn(|| lora::identify(dir, adapter));

@@ -84,12 +84,67 @@ fn forward_and_backward_are_the_cpu_s() {
     });
 }
 
+/// A random forest: each segment continues a prefix of some path before it, or begins anew; some rows between belong to nobody.
+fn forest(seed: u64) -> (usize, Vec<Segment>) {
+    let mut state = seed * 0x9e37_79b9 + 7;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let (mut segments, mut row): (Vec<Segment>, usize) = (Vec::new(), 0);
+    for i in 0..1 + below(6) {
+        row += below(3) / 2;
+        let before = if i == 0 || below(3) == 0 { Vec::new() } else { segments[below(i)].path.clone() };
+        let kept = below(before.len() + 1);
+        let segment = own(row..row + 1 + below(40), &before[..kept]);
+        row = segment.queries.end;
+        segments.push(segment);
+    }
+    (row + below(2), segments)
+}
+
+#[test]
+fn random_forests_of_random_heads_are_the_cpu_s() {
+    each_device(|device| {
+        for seed in 0..12 {
+            let (rows, segments) = forest(seed);
+            let pick = |from: &[usize]| from[(seed as usize * 7 + rows) % from.len()];
+            let (kv_heads, group) = (pick(&[1, 2, 3]), pick(&[1, 3, 2, 5]));
+            let (dk, dv) = [(pick(&[1, 5, 33, 48]), pick(&[3, 16, 31])), (64, 64)][seed as usize % 2];
+            let s = shape(kv_heads * group, kv_heads, dk, dv);
+            let [nq, nk, nv, no] =
+                [s.heads * dk, kv_heads * dk, kv_heads * dv, s.heads * dv].map(|n| n * rows);
+            let round = |seed, n, size| narrow(&values(seed, n, size));
+            let (q, k, v, dout) =
+                (round(1, nq, 3.0), round(2, nk, 3.0), round(3, nv, 1.0), round(4, no, 1.0));
+            let (mut out, mut lse) = (vec![0.0; no], vec![0.0; rows * s.heads]);
+            let (wq, wk, wv, wd) = (widen(&q), widen(&k), widen(&v), widen(&dout));
+            attention::forward(&wq, &wk, &wv, &segments, s, &mut out, &mut lse);
+            let (mut dq, mut dk, mut dv) = (vec![9.0; nq], vec![9.0; nk], vec![9.0; nv]);
+            attention::backward(&wq, &wk, &wv, &out, &lse, &wd, &segments, s, &mut dq, &mut dk, &mut dv);
+            let plan = Plan::of(device, &segments).unwrap();
+            let (q, k, v, dout) = (on(device, &q), on(device, &k), on(device, &v), on(device, &dout));
+            let (mut o, mut l) = (on(device, &vec![0u16; no]), on(device, &vec![0f32; rows * s.heads]));
+            forward(device, q.all(), k.all(), v.all(), &plan, s, o.all_mut(), l.all_mut()).unwrap();
+            near("out", &widen(&o.download("test").unwrap()), &out, 8e-3);
+            near("lse", &l.download("test").unwrap(), &lse, 2e-6);
+            let [mut gq, mut gk, mut gv] = [nq, nk, nv].map(|n| on(device, &vec![0x7fffu16; n]));
+            let (x, l, dout) = ((q.all(), k.all(), v.all(), o.all()), l.all(), dout.all());
+            let (a, b, c) = (gq.all_mut(), gk.all_mut(), gv.all_mut());
+            backward(device, x.0, x.1, x.2, x.3, l, dout, &plan, s, a, b, c).unwrap();
+            near("dq", &widen(&gq.download("test").unwrap()), &dq, 2e-2);
+            near("dk", &widen(&gk.download("test").unwrap()), &dk, 2e-2);
+            near("dv", &widen(&gv.download("test").unwrap()), &dv, 2e-2);
+        }
+    });
+}
+
 #[test]
 fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
     each_device(|device| {
         for s in [shape(1, 1, 1, 1), shape(4, 2, 16, 24), shape(18, 1, 8, 8)] {
             // Three sequences; the first two share two pages. One is longer than a chunk.
-            let (lens, width, pages) = ([70usize, 65, 300], 10, 16);
+            let (lens, pages) = ([70usize, 65, 300], 16);
             let tables: [Vec<u32>; 3] =
                 [vec![3, 9, 1], vec![3, 9, 14], vec![0, 2, 4, 5, 6, 7, 8, 10, 11, 12]];
             let mut host = attention::Cache::with_pages(pages, s, crate::Precision::F32);
@@ -110,37 +165,58 @@ fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
             let mut expected = vec![0.0; 3 * s.heads * s.dv];
             let views: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
             attention::decode(&q, &host, &views, &lens, s, &mut expected);
-            let flat: Vec<u32> = tables
-                .iter()
-                .flat_map(|t| t.iter().copied().chain(std::iter::repeat(0)).take(width))
-                .collect();
-            let run = |rows: Range<usize>| {
-                let q = on(device, &q[rows.start * s.heads * s.dk..rows.end * s.heads * s.dk]);
-                let lens: Vec<u32> = lens[rows.clone()].iter().map(|&l| l as u32).collect();
-                let (tables, lens) =
-                    (on(device, &flat[rows.start * width..rows.end * width]), on(device, &lens));
-                let mut out = on(device, &vec![9f32; rows.len() * s.heads * s.dv]);
-                decode(device, q.all(), &cache, tables.all(), width, lens.all(), 310, out.all_mut()).unwrap();
+            let run = |part: Range<usize>| {
+                let q = on(device, &q[part.start * s.heads * s.dk..part.end * s.heads * s.dk]);
+                let rows = Rows::of(device, &views[part.clone()], &lens[part.clone()], s).unwrap();
+                let mut out = on(device, &vec![9f32; part.len() * s.heads * s.dv]);
+                decode_rows(device, q.all(), &cache, &rows, out.all_mut()).unwrap();
                 out.download("test").unwrap()
             };
             let whole = run(0..3);
             near("decode", &whole, &expected, 2e-6);
             assert_eq!([run(0..1), run(1..2), run(2..3)].concat(), whole);
-            let lens: Vec<u32> = lens.iter().map(|&l| l as u32).collect();
-            let (tables, lens) = (on(device, &flat), on(device, &lens));
+            let rows = Rows::of(device, &views, &lens, s).unwrap();
             let mut out = on(device, &vec![9u16; whole.len()]);
-            decode(
-                device,
-                on(device, &narrow(&q)).all(),
-                &half,
-                tables.all(),
-                width,
-                lens.all(),
-                300,
-                out.all_mut(),
-            )
-            .unwrap();
+            decode_rows(device, on(device, &narrow(&q)).all(), &half, &rows, out.all_mut()).unwrap();
             near("decode in bf16", &widen(&out.download("test").unwrap()), &expected, 4e-3);
+        }
+    });
+}
+
+#[test]
+fn decoding_on_tensor_cores_is_the_cpu_s_and_depends_on_no_neighbour() {
+    each_device(|device| {
+        for s in [shape(6, 2, 64, 64), shape(2, 2, 128, 128), shape(16, 1, 192, 128)] {
+            // A prompt's three rows, a group of three on two shared pages, one of another sequence.
+            let pages = 16;
+            let shared: [Vec<u32>; 4] =
+                [vec![3, 9, 1, 7, 8], vec![3, 9, 14], vec![3, 9, 2], vec![0, 2, 4, 5, 6, 7, 8, 10, 11, 12]];
+            let rows = [(0, 1), (0, 2), (0, 130), (1, 70), (2, 65), (0, 129), (3, 300)];
+            let tables: Vec<&[u32]> = rows.iter().map(|&(table, _)| shared[table].as_slice()).collect();
+            let lens: Vec<usize> = rows.iter().map(|&(_, len)| len).collect();
+            let mut host = attention::Cache::with_pages(pages, s, crate::Precision::F32);
+            let mut cache = Cache::<u16>::with_pages(device, pages, s).unwrap();
+            let all: Vec<(u32, u32)> = (0..pages as u32).flat_map(|p| (0..32).map(move |i| (p, i))).collect();
+            let k = widen(&narrow(&values(1, all.len() * s.kv_heads * s.dk, 2.0)));
+            let v = widen(&narrow(&values(2, all.len() * s.kv_heads * s.dv, 1.0)));
+            host.write_rows(&all, &k, &v);
+            let places: Vec<u32> = all.iter().map(|&(page, slot)| page * 32 + slot).collect();
+            let (gk, gv) = (on(device, &narrow(&k)), on(device, &narrow(&v)));
+            cache.write_rows(on(device, &places).all(), gk.all(), gv.all()).unwrap();
+            let q = widen(&narrow(&values(3, rows.len() * s.heads * s.dk, 2.0)));
+            let mut expected = vec![0.0; rows.len() * s.heads * s.dv];
+            attention::decode(&q, &host, &tables, &lens, s, &mut expected);
+            let run = |part: Range<usize>| {
+                let q = on(device, &narrow(&q[part.start * s.heads * s.dk..part.end * s.heads * s.dk]));
+                let rows = Rows::of(device, &tables[part.clone()], &lens[part.clone()], s).unwrap();
+                let mut out = on(device, &vec![9u16; part.len() * s.heads * s.dv]);
+                decode_rows(device, q.all(), &cache, &rows, out.all_mut()).unwrap();
+                out.download("test").unwrap()
+            };
+            let whole = run(0..rows.len());
+            near("decode", &widen(&whole), &expected, 6e-3);
+            let alone: Vec<u16> = (0..rows.len()).flat_map(|row| run(row..row + 1)).collect();
+            assert!(alone == whole);
         }
     });
 }

@@ -140,7 +140,7 @@ mod tests {
 
     fn pages(count: usize) -> Pages {
         let shape = Shape { heads: 1, kv_heads: 1, dk: 2, dv: 2, scale: 1.0 };
-        Pages::with_capacity(count, 1, shape, Precision::F32)
+        Pages::with_capacity(count, 1, shape, Precision::F32, None).expect("the host has room")
     }
 
     fn tokens(count: usize, last: u32) -> Vec<u32> {

@@ -156,7 +156,7 @@ impl<'a> Engine<'a> {
             tokenizer,
             sampling,
             limits,
-            pages: Pages::with_capacity(total_pages, layers, shape, precision),
+            pages: Pages::with_capacity(total_pages, layers, shape, precision, policy.device())?,
             prefixes: Prefixes::default(),
             progress: Progress { total_pages, ..Progress::default() },
             between_steps: None,

@@ -128,7 +128,7 @@ impl<'e, 'p> Run<'e, 'p> {
         if let Some((page, slots)) = found.partial
             && found_tokens > found.pages.len() * PAGE
         {
-            self.engine.pages.copy(page, table[found.pages.len()], slots);
+            self.engine.pages.copy(page, table[found.pages.len()], slots)?;
             self.engine.pages.give_back(page);
         }
         Ok(Some((table, found_tokens)))
@@ -185,7 +185,7 @@ impl<'e, 'p> Run<'e, 'p> {
                 table.iter().for_each(|&page| self.engine.pages.share(page));
                 if let Some(last) = last {
                     let Some(page) = self.take_page() else { bail!("the page plan was exceeded") };
-                    self.engine.pages.copy(last, page, tail);
+                    self.engine.pages.copy(last, page, tail)?;
                     table.push(page);
                 }
                 let sample = self.groups[0].started;

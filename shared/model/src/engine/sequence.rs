@@ -52,7 +52,6 @@ impl Engine<'_> {
     /// Draws the next token of one sequence and decides whether it ends.
     pub(super) fn draw(&self, prompt: &[u32], s: &mut Sequence, logits: &[f32]) {
         let (eos, stop) = (&self.policy.config.eos_token_ids, &self.limits.stop_tokens);
-        let ends = |id: u32| eos.contains(&id) || stop.contains(&id);
         let drawn = s.ids.len();
         let mut banned = Vec::new();
         if drawn < self.limits.min_tokens {
@@ -60,9 +59,15 @@ impl Engine<'_> {
         }
         let before = Before { prompt, drawn: &s.ids, banned: &banned };
         let (token, logprob) = self.sampling.draw(logits, s.stream.at(drawn as u64), before, &mut s.scratch);
+        self.take(s, token, logprob);
+    }
+
+    /// Appends a token that was drawn, and decides whether the sequence ends.
+    pub(super) fn take(&self, s: &mut Sequence, token: u32, logprob: f32) {
         s.ids.push(token);
         s.logprobs.push(logprob);
-        if ends(token) || self.hits_stop(&s.ids) {
+        let (eos, stop) = (&self.policy.config.eos_token_ids, &self.limits.stop_tokens);
+        if eos.contains(&token) || stop.contains(&token) || self.hits_stop(&s.ids) {
             s.finish = Some(Finish::Stop);
         } else if s.ids.len() >= self.limits.max_tokens {
             s.finish = Some(Finish::Length);

@@ -8,6 +8,7 @@ use r1_kernels::threads;
 use super::schedule::Run;
 use super::sequence::Sequence;
 use crate::network::Attend;
+use crate::random::Stream;
 
 /// The rows of a step.
 #[derive(Default)]
@@ -66,15 +67,35 @@ impl Run<'_, '_> {
             filled.push((to, count > 0 && rows.push(prompt, &[], &g.table, g.cached, to)));
         }
         let attend = Attend::Paged { caches: engine.pages.caches(), tables: &rows.tables, lens: &rows.lens };
-        engine.policy.logits(&rows.tokens, &rows.positions, attend, &rows.last, &mut self.logits);
+        // Tokens that may not come yet are the host's business.
+        let free = self.running.iter().all(|s| s.ids.len() >= engine.limits.min_tokens);
+        let streams: Vec<(Stream, u32)> = match engine.policy.device() {
+            Some(_) if free => {
+                let complete = self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete);
+                complete.map(|(s, _)| (s.stream, s.ids.len() as u32)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let (tokens, positions) = (&rows.tokens, &rows.positions);
+        let (last, out) = (&rows.last, &mut self.logits);
+        let sampling = &engine.sampling;
+        let drawn =
+            engine.policy.logits_or_draws(tokens, positions, attend, last, sampling, &streams, out)?;
+        let mut drawn = drawn.map(Vec::into_iter);
         engine.progress.steps += 1;
 
         let (engine, requests) = (&*engine, self.requests);
         let mut logits = self.logits.chunks_exact(engine.policy.config.vocab_size);
+        let mut count = 0;
         let mut draws: Vec<Mutex<(&mut Sequence, &[f32])>> = Vec::new();
         for (s, (cached, complete)) in self.running.iter_mut().zip(advanced) {
             s.cached = cached;
-            if complete && let Some(row) = logits.next() {
+            if let Some(drawn) = &mut drawn {
+                if complete && let Some((token, logprob)) = drawn.next() {
+                    engine.take(s, token, logprob);
+                    count += 1;
+                }
+            } else if complete && let Some(row) = logits.next() {
                 draws.push(Mutex::new((s, row)));
             }
         }
@@ -82,8 +103,8 @@ impl Run<'_, '_> {
             let (s, row) = &mut *draws[i].lock().unwrap_or_else(|e| e.into_inner());
             engine.draw(&requests[s.request].prompt, s, row);
         });
-        let drawn = draws.len();
-        self.engine.progress.tokens += drawn;
+        count += draws.len();
+        self.engine.progress.tokens += count;
         for (g, (cached, complete)) in self.groups.iter_mut().zip(filled) {
             g.cached = cached;
             if complete && let Some(row) = logits.next() {

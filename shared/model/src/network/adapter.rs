@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use r1_kernels::{Precision, linear};
 
 use super::buffer::Buffer;
@@ -132,13 +132,16 @@ impl Policy {
     /// and with them gradients and optimizer, are the adapter's.
     ///
     /// # Errors
-    /// Those of `values`.
+    /// Those of `values`; the network is on a device.
     pub fn adapt(
         &mut self,
         settings: Settings,
         modules: &[String],
         mut values: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<()> {
+        if self.device.is_some() {
+            bail!("an adapter is not computed on a device; use --device cpu");
+        }
         let backward = self.purpose != Purpose::Sample;
         let (scale, rank) = (settings.scale(), settings.rank);
         let (parameters, pairs, pair_of) = (Vec::new(), Vec::new(), vec![None; self.parameters.len()]);

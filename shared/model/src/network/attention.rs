@@ -5,16 +5,17 @@
 //! bf16 in every pass, as the cache holds them; gradients pass through that rounding unchanged (straight through), as they
 //! pass through the rounding of the products' operands.
 
-use r1_kernels::attention::{self, Cache, Segment, Shape};
+use r1_kernels::attention::{self, Segment, Shape};
 use r1_kernels::{Precision, linear, rmsnorm, rope};
 
 use super::buffer::Buffer;
 use super::{Gradients, Policy};
+use crate::cache::Caches;
 use crate::config::Attention;
 use crate::parameters::{AttentionIndex, QueryIndex};
 
 /// MLA's low-rank norms use this epsilon whatever the config says (transformers' constructor default).
-const LOW_RANK_EPS: f32 = 1e-6;
+pub(crate) const LOW_RANK_EPS: f32 = 1e-6;
 
 /// How the rows of a forward pass see each other.
 pub enum Attend<'a> {
@@ -22,8 +23,8 @@ pub enum Attend<'a> {
     Packed(&'a [Segment]),
     /// rows of sequences whose keys and values lie in pages: one new token of each, or many
     Paged {
-        /// one cache per layer; the rows' own keys and values are written first
-        caches: &'a mut [Cache],
+        /// one cache per layer, where the policy computes; the rows' own keys and values are written first
+        caches: &'a mut Caches,
         /// page ids of each row's sequence
         tables: &'a [&'a [u32]],
         /// positions that each row sees, its own included
@@ -65,6 +66,14 @@ struct Latent {
     nope: usize,
     rope: usize,
     v: usize,
+}
+
+/// Page and slot of each row's own position.
+fn places(tables: &[&[u32]], lens: &[usize]) -> Vec<(u32, u32)> {
+    let place = |(table, len): (&&[u32], &usize)| {
+        (table[(len - 1) / attention::PAGE], ((len - 1) % attention::PAGE) as u32)
+    };
+    tables.iter().zip(lens).map(place).collect()
 }
 
 impl Policy {
@@ -157,10 +166,10 @@ impl Policy {
         match attend {
             Attend::Packed(segments) => attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse),
             Attend::Paged { caches, tables, lens } => {
-                let place = |(table, len): (&&[u32], &usize)| {
-                    (table[(len - 1) / attention::PAGE], ((len - 1) % attention::PAGE) as u32)
+                let Caches::Host(caches) = &mut **caches else {
+                    unreachable!("a policy on the host has its cache there")
                 };
-                let places: Vec<(u32, u32)> = tables.iter().zip(*lens).map(place).collect();
+                let places = places(tables, lens);
                 caches[layer].write_rows(&places, &k, &v);
                 attention::decode(&q, &caches[layer], tables, lens, s, &mut out);
             }

@@ -13,18 +13,23 @@ mod score;
 mod store;
 mod values;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use anyhow::Result;
 use half::bf16;
-use r1_kernels::{Precision, linear, rope};
+use r1_kernels::{Precision, linear, norm, rope};
 
 pub use attention::Attend;
+#[cfg(feature = "cuda")]
+pub(crate) use attention::LOW_RANK_EPS;
 pub use passes::{Recompute, Tape};
 pub use store::{LoadOptions, Purpose, precision_named};
 
 use crate::checkpoint::{Shape, Tensors};
 use crate::config::Config;
+use crate::device::{self, Device};
 use crate::parameters::{Index, Kind, Parameter};
 use adapter::{Adapter, Pair};
 
@@ -44,21 +49,64 @@ pub struct Policy {
     precision: Precision,
     purpose: Purpose,
     adapter: Option<Adapter>,
+    /// where it computes when that is not the host; then the parameters' values are there, and `packed` is empty
+    device: Option<device::Network>,
 }
 
 /// One gradient per trained parameter, in the policy's order.
 pub struct Gradients {
-    /// values, shaped like the parameters'
+    /// values, shaped like the parameters'; empty where the policy computes on a device
     pub values: Vec<Vec<f32>>,
+    device: Option<device::Gradients>,
     /// the values are an adapter's: the network's own parameters have none
     frozen: bool,
 }
 
 impl Gradients {
     /// Zeros for every parameter that training moves.
-    pub fn zeros(policy: &Policy) -> Gradients {
-        let values = policy.parameters().iter().map(|p| vec![0.0; p.len]).collect();
-        Gradients { values, frozen: policy.adapter.is_some() }
+    ///
+    /// # Errors
+    /// The device that the policy computes on has no room for them.
+    pub fn zeros(policy: &Policy) -> Result<Gradients> {
+        let device = policy.device.as_ref().map(device::Network::gradients).transpose()?;
+        let values = match &device {
+            Some(_) => vec![Vec::new(); policy.parameters().len()],
+            None => policy.parameters().iter().map(|p| vec![0.0; p.len]).collect(),
+        };
+        Ok(Gradients { values, device, frozen: policy.adapter.is_some() })
+    }
+
+    pub(crate) fn on_device(&mut self) -> &mut device::Gradients {
+        let Some(gradients) = &mut self.device else { unreachable!("gradients of a policy on the host") };
+        gradients
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn there(&self) -> &device::Gradients {
+        let Some(gradients) = &self.device else { unreachable!("gradients of a policy on the host") };
+        gradients
+    }
+
+    /// Values of all parameters, on the host.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn to_host(&self) -> Result<Vec<Vec<f32>>> {
+        match &self.device {
+            Some(gradients) => gradients.to_host(),
+            None => Ok(self.values.clone()),
+        }
+    }
+
+    /// Σ g² of every parameter (in f64).
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn squares(&self) -> Result<Vec<f64>> {
+        match &self.device {
+            Some(gradients) => gradients.squares(),
+            None => Ok(self.values.iter().map(|g| norm::sum_of_squares(g)).collect()),
+        }
     }
 
     /// The gradient of the network's own parameter `i`; `None` where the network is frozen.
@@ -72,8 +120,25 @@ impl Gradients {
     }
 
     /// Sets every value to zero.
-    pub fn clear(&mut self) {
-        self.values.iter_mut().for_each(|v| v.fill(0.0));
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn clear(&mut self) -> Result<()> {
+        (0..self.values.len()).try_for_each(|i| self.clear_one(i))
+    }
+
+    /// Sets the values of one parameter to zero.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn clear_one(&mut self, i: usize) -> Result<()> {
+        match &mut self.device {
+            Some(gradients) => gradients.clear_one(i),
+            None => {
+                self.values[i].fill(0.0);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -96,7 +161,28 @@ impl Policy {
         }
     }
 
-    /// Brings the packed matrices up to date with the parameters that training moves.
+    /// The device that it computes on, where that is not the host.
+    pub fn device(&self) -> Option<&Device> {
+        self.device.as_ref().map(device::Network::device)
+    }
+
+    /// Its parameters and passes on the device that it computes on.
+    pub fn on_device(&mut self) -> Option<&mut device::Network> {
+        self.device.as_mut()
+    }
+
+    /// Values of parameter `i` of [`Policy::parameters`], from wherever they are kept.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn values(&self, i: usize) -> Result<Cow<'_, [f32]>> {
+        match &self.device {
+            Some(network) => network.values(i).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(&self.parameters()[i].value)),
+        }
+    }
+
+    /// Brings the packed matrices up to date with the parameters that training moves. On a device nothing is packed.
     pub fn repack(&mut self) {
         if let Some(adapter) = &mut self.adapter {
             return adapter.repack();

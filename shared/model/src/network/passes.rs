@@ -1,5 +1,6 @@
 //! Whole passes over a packed batch: hidden states, log-probabilities, gradients.
 
+use anyhow::{Result, bail};
 use r1_kernels::linear::Weight;
 use r1_kernels::{embedding, head, linear, rmsnorm};
 
@@ -8,6 +9,9 @@ use super::buffer::Buffer;
 use super::layer::LayerTape;
 use super::{Gradients, Policy};
 use crate::batch::Packed;
+use crate::device;
+use crate::random::Stream;
+use crate::sample::Sampling;
 
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +24,48 @@ pub enum Recompute {
 
 /// What [`Policy::forward`] leaves for [`Policy::backward`].
 pub struct Tape {
+    kept: Kept,
+    /// tokens per expert of each layer with experts: (layer, counts)
+    pub expert_load: Vec<(usize, Vec<u32>)>,
+}
+
+/// By where the policy computes.
+enum Kept {
+    Host(HostTape),
+    Device(Box<device::Tape>),
+}
+
+/// What the host's forward pass keeps.
+struct HostTape {
     /// the input of each layer, then the last layer's output
     stream: Vec<Buffer>,
     layers: Vec<Option<LayerTape>>,
     gathered: Buffer,
-    pub(super) normed: Buffer,
+    normed: Buffer,
     rstd: Buffer,
-    /// tokens per expert of each layer with experts: (layer, counts)
-    pub expert_load: Vec<(usize, Vec<u32>)>,
+}
+
+impl Tape {
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn on_device(kept: device::Tape, expert_load: Vec<(usize, Vec<u32>)>) -> Tape {
+        Tape { kept: Kept::Device(Box::new(kept)), expert_load }
+    }
+
+    pub(super) fn of_device(self) -> device::Tape {
+        let Kept::Device(tape) = self.kept else { unreachable!("a tape of a policy on the host") };
+        *tape
+    }
+
+    fn of_host(self) -> HostTape {
+        let Kept::Host(tape) = self.kept else { unreachable!("a tape of a policy on a device") };
+        tape
+    }
+
+    /// What the head is applied to.
+    pub(super) fn normed(&self) -> &[f32] {
+        let Kept::Host(tape) = &self.kept else { unreachable!("a tape of a policy on a device") };
+        &tape.normed
+    }
 }
 
 impl Policy {
@@ -73,6 +111,9 @@ impl Policy {
 
     /// Logits (before any temperature) of the chosen rows: [rows.len(), V] into `out`, which is resized.
     /// Used by sampling, with any [`Attend`]; the bits are those of a packed forward pass.
+    ///
+    /// # Errors
+    /// A device's, as in all passes.
     pub fn logits(
         &self,
         tokens: &[u32],
@@ -80,12 +121,38 @@ impl Policy {
         mut attend: Attend,
         rows: &[u32],
         out: &mut Vec<f32>,
-    ) {
+    ) -> Result<()> {
+        if let Some(network) = &self.device {
+            return network.logits(tokens, positions, attend, rows, out);
+        }
         let x = self.hidden(tokens, positions, &mut attend);
         let gathered = self.gather(&x, rows);
         let (normed, _) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
         out.resize(rows.len() * self.config.vocab_size, 0.0);
         linear::forward(&normed, self.weight(self.head()), None, out);
+        Ok(())
+    }
+
+    /// As [`Policy::logits`]; a device may draw the tokens of the first rows itself, one for each stream and position in
+    /// `streams`: then it gives them with their log-probabilities, and only the logits of the other rows.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn logits_or_draws(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+        sampling: &Sampling,
+        streams: &[(Stream, u32)],
+        out: &mut Vec<f32>,
+    ) -> Result<Option<Vec<(u32, f32)>>> {
+        if let Some(network) = self.device.as_ref().filter(|_| sampling.is_plain() && !streams.is_empty()) {
+            return network.draws(tokens, positions, attend, rows, sampling, streams, out).map(Some);
+        }
+        self.logits(tokens, positions, attend, rows, out)?;
+        Ok(None)
     }
 
     /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
@@ -97,41 +164,63 @@ impl Policy {
     }
 
     /// Log-probability (nats, at temperature `1/inv_temperature[i]`) of each target, and entropy where asked.
-    pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> head::Output {
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn logprobs(&self, batch: &Packed, inv_temperature: &[f32], entropy: bool) -> Result<head::Output> {
+        if let Some(network) = &self.device {
+            return network.logprobs(batch, inv_temperature, entropy);
+        }
         let normed = self.before_head(batch);
-        head::forward(&normed, self.weight(self.head()), &batch.target_tokens, inv_temperature, entropy)
+        let w = self.weight(self.head());
+        Ok(head::forward(&normed, w, &batch.target_tokens, inv_temperature, entropy))
     }
 
     /// As [`Policy::logprobs`] without entropy, and the `top` most probable tokens in the place of each target.
+    ///
+    /// # Errors
+    /// The policy is on a device: not there.
     pub fn logprobs_with_top(
         &self,
         batch: &Packed,
         inv_temperature: &[f32],
         top: usize,
-    ) -> (head::Output, head::Top) {
+    ) -> Result<(head::Output, head::Top)> {
+        if self.device.is_some() {
+            bail!("the most probable tokens of each place are not computed on a device; use --device cpu");
+        }
         let (normed, w) = (self.before_head(batch), self.weight(self.head()));
         let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, false);
-        (output, head::top(&normed, w, inv_temperature, top))
+        Ok((output, head::top(&normed, w, inv_temperature, top)))
     }
 
     /// Calls `with` on what the head is applied to at the rows that predict the batch's targets, [targets, C], and the head:
     /// a teacher's whole distributions, for `r1_kernels::divergence`.
+    ///
+    /// # Panics
+    /// When the policy is on a device.
     pub fn with_head<R>(&self, batch: &Packed, with: impl FnOnce(&[f32], &Weight) -> R) -> R {
         with(&self.before_head(batch), self.weight(self.head()))
     }
 
     /// As [`Policy::logprobs`], keeping what the backward pass needs.
+    ///
+    /// # Errors
+    /// A device's.
     pub fn forward(
         &self,
         batch: &Packed,
         inv_temperature: &[f32],
         entropy: bool,
         recompute: Recompute,
-    ) -> (head::Output, Tape) {
+    ) -> Result<(head::Output, Tape)> {
+        if let Some(network) = &self.device {
+            return network.forward(batch, inv_temperature, entropy, recompute);
+        }
         let tape = self.tape(batch, recompute);
         let w = self.weight(self.head());
-        let output = head::forward(&tape.normed, w, &batch.target_tokens, inv_temperature, entropy);
-        (output, tape)
+        let output = head::forward(tape.normed(), w, &batch.target_tokens, inv_temperature, entropy);
+        Ok((output, tape))
     }
 
     /// The forward pass up to the final norm at the target rows, with what the backward pass needs.
@@ -150,10 +239,13 @@ impl Policy {
         }
         let gathered = self.gather(&stream[self.config.layers], &batch.target_rows);
         let (normed, rstd) = self.normed(&gathered, self.index.final_norm, self.config.rms_norm_eps);
-        Tape { stream, layers, gathered, normed, rstd, expert_load }
+        Tape { kept: Kept::Host(HostTape { stream, layers, gathered, normed, rstd }), expert_load }
     }
 
     /// Adds to `grads` the gradient of a loss given by d(loss)/d(logprob) and d(loss)/d(entropy) of each target.
+    ///
+    /// # Errors
+    /// A device's.
     pub fn backward(
         &self,
         batch: &Packed,
@@ -163,16 +255,24 @@ impl Policy {
         dlogprob: &[f32],
         dentropy: Option<&[f32]>,
         grads: &mut Gradients,
-    ) {
+    ) -> Result<()> {
+        if let Some(network) = &self.device {
+            let tape = tape.of_device();
+            return network.backward(batch, inv_temperature, tape, dlogprob, dentropy, grads.on_device());
+        }
         self.backward_through(batch, tape, grads, |normed, w, dnormed, dw| {
             let (targets, t) = (&batch.target_tokens, inv_temperature);
             head::backward(normed, w, targets, t, output, dlogprob, dentropy, dnormed, dw);
         });
+        Ok(())
     }
 
     /// Adds to `grads` the gradient of any loss on the head: `head` is given the rows that it is applied to [targets, C] and the
     /// head, and adds the loss's gradients to zeros [targets, C] and to the head's gradient [V, C], which a frozen network
     /// does not want.
+    ///
+    /// # Panics
+    /// When the policy is on a device.
     pub fn backward_through<R>(
         &self,
         batch: &Packed,
@@ -180,7 +280,7 @@ impl Policy {
         grads: &mut Gradients,
         head: impl FnOnce(&[f32], &Weight, &mut [f32], Option<&mut [f32]>) -> R,
     ) -> R {
-        let Tape { mut stream, mut layers, gathered, normed, rstd, .. } = tape;
+        let HostTape { mut stream, mut layers, gathered, normed, rstd } = tape.of_host();
         let c = self.config.hidden_size;
         let head_index = self.head();
         let mut dnormed = Buffer::zeros(normed.len());

@@ -65,19 +65,31 @@ impl Policy {
 
     /// Scores of every sequence of a batch made by [`Packed::scored`]: [sequences, labels].
     ///
+    /// # Errors
+    /// A device's.
+    ///
     /// # Panics
     /// When the policy has no classifier's head.
-    pub fn scores(&self, batch: &Packed) -> Vec<f32> {
-        self.score(&self.before_head(batch))
+    pub fn scores(&self, batch: &Packed) -> Result<Vec<f32>> {
+        match &self.device {
+            Some(network) => network.scores(batch),
+            None => Ok(self.score(&self.before_head(batch))),
+        }
     }
 
     /// As [`Policy::scores`], keeping what the backward pass needs.
     ///
+    /// # Errors
+    /// A device's.
+    ///
     /// # Panics
     /// When the policy has no classifier's head.
-    pub fn forward_scores(&self, batch: &Packed, recompute: Recompute) -> (Vec<f32>, Tape) {
+    pub fn forward_scores(&self, batch: &Packed, recompute: Recompute) -> Result<(Vec<f32>, Tape)> {
+        if let Some(network) = &self.device {
+            return network.forward_scores(batch, recompute);
+        }
         let tape = self.tape(batch, recompute);
-        (self.score(&tape.normed), tape)
+        Ok((self.score(tape.normed()), tape))
     }
 
     fn score(&self, normed: &[f32]) -> Vec<f32> {
@@ -90,9 +102,21 @@ impl Policy {
 
     /// Adds to `grads` the gradient of a loss given by d(loss)/d(score): [sequences, labels].
     ///
+    /// # Errors
+    /// A device's.
+    ///
     /// # Panics
     /// When the policy was loaded frozen.
-    pub fn backward_scores(&self, batch: &Packed, tape: Tape, dscores: &[f32], grads: &mut Gradients) {
+    pub fn backward_scores(
+        &self,
+        batch: &Packed,
+        tape: Tape,
+        dscores: &[f32],
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        if let Some(network) = &self.device {
+            return network.backward_scores(batch, tape.of_device(), dscores, grads.on_device());
+        }
         let (labels, c) = (self.config.labels().len(), self.config.hidden_size);
         self.backward_through(batch, tape, grads, |normed, w, dnormed, dw| {
             linear::backward_input(dscores, w, dnormed, false);
@@ -100,5 +124,6 @@ impl Policy {
                 linear::backward_weight(dscores, normed, labels, c, Precision::F32, dw);
             }
         });
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,16 +15,19 @@ use super::Policy;
 use super::values::{Drawn, Stacked, Values, fill, halves};
 use crate::checkpoint::{self, FirstBad, SHARD_BYTES, SaveDtype, Shape, Tensors};
 use crate::config::{Config, Head};
-use crate::parameters::{self, Kind, Parameter};
+use crate::device::{self, Device};
+use crate::parameters::{self, Index, Kind, Parameter};
 use crate::random::{Stream, hash};
 
 /// How a policy is brought into memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// compute type; `None` takes bf16 where this machine has bf16 dot products, else f32
     pub precision: Option<Precision>,
     /// what for
     pub purpose: Purpose,
+    /// where it computes, if not on the host
+    pub device: Option<Device>,
 }
 
 /// What a policy is loaded for: how much of it is kept.
@@ -53,20 +57,28 @@ pub fn precision_named(name: &str) -> Result<Option<Precision>> {
 impl LoadOptions {
     /// To sample or score only.
     pub fn frozen(precision: Option<Precision>) -> LoadOptions {
-        LoadOptions { precision, purpose: Purpose::Sample }
+        LoadOptions { precision, purpose: Purpose::Sample, device: device::chosen() }
     }
 
     /// To be trained.
     pub fn trainable(precision: Option<Precision>) -> LoadOptions {
-        LoadOptions { precision, purpose: Purpose::Train }
+        LoadOptions { precision, purpose: Purpose::Train, device: device::chosen() }
     }
 
     /// To stay as it is under an adapter that is trained.
     pub fn adapted(precision: Option<Precision>) -> LoadOptions {
-        LoadOptions { precision, purpose: Purpose::Adapt }
+        LoadOptions { precision, purpose: Purpose::Adapt, device: device::chosen() }
     }
 
-    fn settle(self) -> Result<Precision> {
+    /// On this device instead of the one [chosen](device::set).
+    pub fn on(self, device: Option<Device>) -> LoadOptions {
+        LoadOptions { device, ..self }
+    }
+
+    fn settle(&self) -> Result<Precision> {
+        if self.device.is_some() {
+            return Ok(self.precision.unwrap_or(Precision::Bf16));
+        }
         if let Err(fact) = r1_kernels::isa() {
             bail!("{fact}");
         }
@@ -99,13 +111,13 @@ impl Policy {
     pub(super) fn read(dir: &Path, config: Config, options: LoadOptions) -> Result<Policy> {
         let tensors = Tensors::open(dir)?;
         tensors.check(&parameters::specification(&config), &config)?;
+        let purpose = options.purpose;
         let mut policy = Policy::assemble(config, options, |parameter| {
             let views = parameter.pieces.iter().map(|p| tensors.view(&p.name, &p.shape));
             Ok(Stacked(views.collect::<Result<_>>()?))
         })?;
         let beside = tensors.prediction_layers(&policy.config);
-        policy.beside =
-            (options.purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
+        policy.beside = (purpose == Purpose::Train && !beside.is_empty()).then_some((beside, tensors));
         Ok(policy)
     }
 
@@ -134,6 +146,17 @@ impl Policy {
         const LARGE: usize = 1 << 23;
         let precision = options.settle()?;
         let (mut parameters, index) = parameters::layout(&config);
+        if let Some(device) = &options.device {
+            return Policy::assemble_there(
+                device,
+                config,
+                parameters,
+                index,
+                options.purpose,
+                precision,
+                values_of,
+            );
+        }
         let head = index.head.unwrap_or(index.embedding);
         let forms: Vec<Form> = parameters
             .iter()
@@ -182,6 +205,50 @@ impl Policy {
             precision,
             purpose: options.purpose,
             adapter: None,
+            device: None,
+        })
+    }
+
+    /// [`Policy::assemble`] on a device: one parameter after the other passes through the host's memory.
+    fn assemble_there<V: Values>(
+        device: &Device,
+        config: Config,
+        mut parameters: Vec<Parameter>,
+        index: Index,
+        purpose: Purpose,
+        precision: Precision,
+        values_of: impl Fn(&Parameter) -> Result<V> + Sync,
+    ) -> Result<Policy> {
+        let mut network = device::Network::empty(device, &config, &index, purpose, precision)?;
+        for parameter in &mut parameters {
+            let (values, bad) = (values_of(parameter)?, FirstBad::default());
+            let mut plain = vec![0.0; parameter.len];
+            fill(&values, &mut plain, &bad);
+            if let Some(i) = bad.index() {
+                return Err(values.not_finite(i));
+            }
+            network.put(parameter, &plain, values.is_bf16())?;
+            values.let_go();
+            // Moved by the load of the experts, on the host.
+            if parameter.kind == Kind::CorrectionBias {
+                parameter.value = plain;
+            }
+        }
+        let c = &config.rope;
+        let rope = rope::Table::build(&c.inv_freq, config.max_position_embeddings, c.attention_factor);
+        network.set_rope(&rope)?;
+        Ok(Policy {
+            config,
+            packed: parameters.iter().map(|_| None).collect(),
+            parameters,
+            index,
+            table: None,
+            beside: None,
+            rope: Arc::new(rope),
+            precision,
+            purpose,
+            adapter: None,
+            device: Some(network),
         })
     }
 
@@ -196,10 +263,11 @@ impl Policy {
                 "a policy that was not loaded to be trained does not keep its f32 weights and cannot be saved"
             );
         }
-        let own: HashMap<&str, &[f32]> = self
+        let own: HashMap<&str, (usize, Range<usize>)> = self
             .parameters
             .iter()
-            .flat_map(|p| p.pieces.iter().map(|s| (s.name.as_str(), &p.value[s.range()])))
+            .enumerate()
+            .flat_map(|(i, p)| p.pieces.iter().map(move |s| (s.name.as_str(), (i, s.range()))))
             .collect();
         let pieces = self.parameters.iter().flat_map(|p| &p.pieces);
         let mut shapes: Vec<Shape> = pieces.map(|s| (s.name.clone(), s.shape.clone())).collect();
@@ -210,7 +278,10 @@ impl Policy {
         shapes.extend(beside.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())));
         checkpoint::save_checkpoint(dir, &shapes, dtype, &[], SHARD_BYTES, |name| {
             match (own.get(name), beside.get(name), &self.beside) {
-                (Some(values), ..) => Ok(Cow::Borrowed(*values)),
+                (Some((i, range)), ..) => match &self.device {
+                    Some(network) => Ok(Cow::Owned(network.values(*i)?[range.clone()].to_vec())),
+                    None => Ok(Cow::Borrowed(&self.parameters[*i].value[range.clone()])),
+                },
                 (None, Some(shape), Some((_, tensors))) => tensors.read_f32(name, shape).map(Cow::Owned),
                 _ => bail!("tensor {name} is nowhere"),
             }

@@ -41,7 +41,7 @@ impl Preparation<'_> {
             let policy = load_policy(self.policy, Precision::F32)?;
             let optimizer = AdamW::fresh(&policy, flags.optimization.hyper());
             let limits = flags.optimization.limits(&flags.compute, 0.0);
-            let mut trainer = Trainer::new(policy, optimizer, limits);
+            let mut trainer = Trainer::new(policy, optimizer, limits)?;
             let first = order(flags.seed.seed, 0, corpus.len());
             let rows: Vec<update::Row> =
                 selftest::chosen(&rows(&first[..batch])).into_iter().map(|(_, row)| row).collect();

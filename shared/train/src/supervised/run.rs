@@ -102,7 +102,7 @@ impl Run<'_> {
         };
         let router_bias_rate = if self.plan.is_some() { 0.0 } else { flags.router_bias_rate };
         let limits = flags.optimization.limits(&flags.compute, router_bias_rate);
-        Ok((Trainer::new(policy, optimizer, limits), state))
+        Ok((Trainer::new(policy, optimizer, limits)?, state))
     }
 
     /// Trains to the end, or to a signal.

@@ -70,7 +70,7 @@ impl Trainer {
     /// the teacher's pull on every token.
     ///
     /// # Errors
-    /// Those of [`Trainer::accumulate`], and a divergence that is not finite.
+    /// Those of [`Trainer::accumulate`], a divergence that is not finite, and a policy on a device, which has none.
     ///
     /// # Panics
     /// Where [`Trainer::accumulate`] does, and where lists do not fit the rows.
@@ -80,6 +80,10 @@ impl Trainer {
         pull: &mut Pull,
         loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
     ) -> Result<(), Refused> {
+        if self.policy.device().is_some() {
+            let error = anyhow::anyhow!("a divergence from whole distributions is not computed on a GPU");
+            return Err(Refused::failed(error));
+        }
         self.accumulate_all(rows, false, &mut |i, scored, d, _| loss(i, scored, d), Some(pull))
     }
 
@@ -129,7 +133,7 @@ impl Trainer {
             left = rest;
             if let Some(token) = norm::first_non_finite(own) {
                 let fact = format!("its divergence from the teacher is {}", own[token]);
-                return Some(Refused { row: Some(i), token: Some(token), fact });
+                return Some(Refused::not_finite(Some(i), Some(token), fact));
             }
             (pull.seen)(i, own);
         }

@@ -6,7 +6,7 @@
 use r1_kernels::norm;
 use r1_model::batch::{Packed, Sequence};
 
-use super::{Applied, Trainer};
+use super::{Applied, Trainer, Unfit};
 use crate::memory;
 use crate::refusal::Refused;
 
@@ -62,7 +62,7 @@ fn plan(units: &[Unit], budget: usize) -> Vec<Vec<usize>> {
 /// The score that is not finite, as a refusal of its unit.
 fn check(unit: usize, what: &str, values: &[f32]) -> Result<(), Refused> {
     match norm::first_non_finite(values) {
-        Some(i) => Err(Refused { row: Some(unit), token: None, fact: format!("{what} is {}", values[i]) }),
+        Some(i) => Err(Refused::not_finite(Some(unit), None, format!("{what} is {}", values[i]))),
         None => Ok(()),
     }
 }
@@ -87,7 +87,7 @@ impl Trainer {
         for chosen in plan(units, self.limits.micro_tokens) {
             let packed = self.pack_units(units, &chosen);
             let recompute = memory::recompute(&self.policy.config, packed.rows());
-            let (scores, tape) = self.policy.forward_scores(&packed, recompute);
+            let (scores, tape) = self.policy.forward_scores(&packed, recompute).map_err(Refused::failed)?;
             self.load.add(&tape.expert_load);
             let mut d = vec![0.0; scores.len()];
             let mut start = 0;
@@ -99,7 +99,8 @@ impl Trainer {
                 check(i, "d(loss)/d(score)", &d[range])?;
             }
             if d.iter().any(|x| *x != 0.0) {
-                self.policy.backward_scores(&packed, tape, &d, &mut self.gradients);
+                let done = self.policy.backward_scores(&packed, tape, &d, &mut self.gradients);
+                done.map_err(Refused::failed)?;
             }
         }
         Ok(())
@@ -110,10 +111,16 @@ impl Trainer {
     /// # Errors
     /// A gradient that is not finite: the policy is as it was before.
     pub fn apply_scores(&mut self, lr: f64) -> Result<Applied, Refused> {
-        self.step(lr).map_err(|parameter| {
+        self.step(lr).map_err(|unfit| {
+            let parameter = match unfit {
+                Unfit::Gradient(parameter) => parameter,
+                Unfit::Device(error) => return Refused::failed(error),
+            };
             let tensor = self.policy.parameters()[parameter].pieces[0].name.clone();
-            self.gradients.clear();
-            Refused { row: None, token: None, fact: format!("the gradient of {tensor} is not finite") }
+            if let Err(error) = self.gradients.clear() {
+                return Refused::failed(error);
+            }
+            Refused::not_finite(None, None, format!("the gradient of {tensor} is not finite"))
         })
     }
 
@@ -124,7 +131,7 @@ impl Trainer {
     pub fn score_units(&self, units: &[Unit], seen: &mut dyn FnMut(usize, &[f32])) -> Result<(), Refused> {
         let labels = self.policy.config.labels().len();
         for chosen in plan(units, self.limits.micro_tokens) {
-            let scores = self.policy.scores(&self.pack_units(units, &chosen));
+            let scores = self.policy.scores(&self.pack_units(units, &chosen)).map_err(Refused::failed)?;
             let mut start = 0;
             for &i in &chosen {
                 let range = start..start + units[i].sequences.len() * labels;

@@ -12,7 +12,7 @@ fn trainer(micro_tokens: usize) -> Trainer {
         &policy,
         Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, freeze_router: false },
     );
-    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 })
+    Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 }).unwrap()
 }
 
 #[test]

@@ -1,0 +1,338 @@
+//! Decoding on a device: the paged cache, and queries against it.
+
+use super::{QUERIES, SOURCE, TENSOR_SIZES, THREADS, TILE, fits};
+use crate::attention::{PAGE, Shape};
+use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, View, ViewMut};
+
+/// Positions of one chunk of decoding.
+const CHUNK: usize = 8 * PAGE;
+
+/// Positions of one chunk on tensor cores, and pairs of a row and a head that a block takes: as in tensor.cu.
+const TENSOR_CHUNK: usize = 4 * PAGE;
+const PAIRS: usize = 16;
+
+/// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.
+pub struct Cache<T: Float> {
+    s: Shape,
+    pages: usize,
+    k: Buffer<T>,
+    v: Buffer<T>,
+}
+
+impl<T: Float> Cache<T> {
+    /// `pages` pages, with whatever is in them.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn with_pages(device: &Device, pages: usize, s: Shape) -> Result<Cache<T>, Error> {
+        let rows = pages * PAGE * s.kv_heads;
+        let op = "the cache of keys and values";
+        Ok(Cache {
+            s,
+            pages,
+            k: Buffer::uninit(device, op, rows * s.dk)?,
+            v: Buffer::uninit(device, op, rows * s.dv)?,
+        })
+    }
+
+    /// Bytes of one page.
+    pub fn page_bytes(s: Shape) -> usize {
+        PAGE * s.kv_heads * (s.dk + s.dv) * size_of::<T>()
+    }
+
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The sizes it was made for.
+    pub fn shape(&self) -> Shape {
+        self.s
+    }
+
+    /// Stores a row of k `[rows, kv_heads · dk]` and v `[rows, kv_heads · dv]` at each place, page · [`PAGE`] + slot. The places are not
+    /// checked.
+    ///
+    /// # Errors
+    /// The device refused.
+    ///
+    /// # Panics
+    /// When the sizes do not fit.
+    pub fn write_rows(&mut self, places: View<u32>, k: View<T>, v: View<T>) -> Result<(), Error> {
+        let (op, s) = ("attention::Cache::write_rows", self.s);
+        let (wide_k, wide_v) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
+        assert!(
+            k.len() == places.len() * wide_k && v.len() == places.len() * wide_v,
+            "{op}: k {} v {} values for {} rows of {s:?}",
+            k.len(),
+            v.len(),
+            places.len()
+        );
+        let kernel = format!("cache_put_{}", T::SUFFIX);
+        for (from, to, width) in [(k, &self.k, wide_k), (v, &self.v, wide_v)] {
+            let args = [from.into(), places.into(), Arg::from(to), width.into()];
+            let threads = width.next_multiple_of(32).min(256) as u32;
+            self.k.device().launch(op, &SOURCE, &kernel, Grid::of(places.len(), threads), &args)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the first `slots` positions of a page into another.
+    ///
+    /// # Errors
+    /// The device refused.
+    ///
+    /// # Panics
+    /// When a page does not exist or `slots` exceeds [`PAGE`].
+    pub fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<(), Error> {
+        let op = "attention::Cache::copy_page";
+        assert!(
+            from.max(to) < self.pages as u32 && slots <= PAGE,
+            "{op}: {slots} slots of page {from} to {to}"
+        );
+        if from == to || slots == 0 {
+            return Ok(());
+        }
+        let s = self.s;
+        for (buffer, width) in [(&self.k, s.kv_heads * s.dk), (&self.v, s.kv_heads * s.dv)] {
+            let place = |page: u32| {
+                let start = page as usize * PAGE * width;
+                buffer.part(start..start + slots * width).address()
+            };
+            buffer.device().copy(op, place(from), place(to), slots * width * size_of::<T>())?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that the pages take.
+    pub fn bytes(&self) -> usize {
+        (self.k.len() + self.v.len()) * size_of::<T>()
+    }
+}
+
+/// The plain tiles, for all heads that tensor cores do not serve.
+fn plain<T: Float>(
+    device: &Device,
+    q: View<T>,
+    cache: &Cache<T>,
+    rows: &Rows,
+    out: ViewMut<T>,
+) -> Result<(), Error> {
+    let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens.all());
+    fits(op, s);
+    let chunks = rows.longest.div_ceil(CHUNK);
+    let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
+    let args = [
+        q.into(),
+        Arg::from(&cache.k),
+        Arg::from(&cache.v),
+        Arg::from(&rows.tables),
+        rows.width.into(),
+        lens.into(),
+        Arg::from(&part),
+        s.heads.into(),
+        s.kv_heads.into(),
+        s.dk.into(),
+        s.dv.into(),
+        s.scale.into(),
+        CHUNK.into(),
+    ];
+    let shared = 4 * (QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1));
+    let mut grid = Grid::plane(count * s.kv_heads, chunks, THREADS).shared(shared);
+    grid.blocks[2] = (s.heads / s.kv_heads).div_ceil(QUERIES) as u32;
+    device.launch(op, &SOURCE, &format!("attention_decode_{}", T::SUFFIX), grid, &args)?;
+    gather(device, op, &part, lens, out, s, chunks, CHUNK)
+}
+
+/// The chunks' results into one.
+fn gather<T: Float>(
+    device: &Device,
+    op: &'static str,
+    part: &Buffer<f32>,
+    lens: View<u32>,
+    out: ViewMut<T>,
+    s: Shape,
+    chunks: usize,
+    chunk: usize,
+) -> Result<(), Error> {
+    let rows = lens.len() * s.heads;
+    let args = [
+        Arg::from(part),
+        lens.into(),
+        Arg::from(&out),
+        rows.into(),
+        s.heads.into(),
+        s.dv.into(),
+        chunks.into(),
+        chunk.into(),
+    ];
+    device.launch(op, &SOURCE, &format!("attention_gather_{}", T::SUFFIX), Grid::each(rows * 32), &args)
+}
+
+/// Where the rows of a step find their keys and values: for all layers.
+pub struct Rows {
+    /// Page ids of each row's sequence, `[rows, width]`.
+    tables: Buffer<u32>,
+    width: usize,
+    /// Positions that each row sees, its own included.
+    lens: Buffer<u32>,
+    longest: usize,
+    /// Where each row's own key and value go: its last position.
+    places: Buffer<u32>,
+    /// Four numbers an item: first row, rows, chunk, the row whose table serves.
+    items: Buffer<i32>,
+}
+
+impl Rows {
+    /// `tables[b]` lists the pages of row b's sequence, `lens[b]` is the number of positions it sees. Neighbours with pages in common share
+    /// the reading of them.
+    ///
+    /// # Errors
+    /// Out of memory.
+    ///
+    /// # Panics
+    /// When a table is too short, or a length is 0.
+    pub fn of(device: &Device, tables: &[&[u32]], lens: &[usize], s: Shape) -> Result<Rows, Error> {
+        let op = "attention::Rows";
+        let longest = lens.iter().copied().max().unwrap_or(0);
+        let width = longest.div_ceil(PAGE);
+        let mut all = vec![0u32; tables.len() * width];
+        let mut places = Vec::with_capacity(lens.len());
+        for (b, (table, &len)) in tables.iter().zip(lens).enumerate() {
+            let used = len.div_ceil(PAGE);
+            assert!(
+                len > 0 && used <= table.len(),
+                "{op}: row {b} sees {len} positions on {} pages",
+                table.len()
+            );
+            all[b * width..][..used].copy_from_slice(&table[..used]);
+            places.push(table[used - 1] * PAGE as u32 + ((len - 1) % PAGE) as u32);
+        }
+        let most = (PAIRS / (s.heads / s.kv_heads)).max(1);
+        let items = items(tables, lens, most);
+        let lens: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
+        Ok(Rows {
+            tables: Buffer::of(device, op, &all)?,
+            width,
+            lens: Buffer::of(device, op, &lens)?,
+            longest,
+            places: Buffer::of(device, op, &places)?,
+            items: Buffer::of(device, op, &items)?,
+        })
+    }
+
+    /// Where each row's own key and value go, for [`Cache::write_rows`].
+    pub fn places(&self) -> View<'_, u32> {
+        self.places.all()
+    }
+}
+
+/// Chunk by chunk, runs of at most `most` neighbours whose pages there are the same as far as each sees.
+fn items(tables: &[&[u32]], lens: &[usize], most: usize) -> Vec<i32> {
+    let longest = lens.iter().copied().max().unwrap_or(0);
+    let mut items = Vec::new();
+    for chunk in 0..longest.div_ceil(TENSOR_CHUNK) {
+        let first_page = chunk * TENSOR_CHUNK / PAGE;
+        let pages = |row: usize| {
+            let end = lens[row].div_ceil(PAGE).min(first_page + TENSOR_CHUNK / PAGE);
+            tables[row].get(first_page..end).unwrap_or(&[])
+        };
+        // The item that may still grow: its first row, its rows, the row that sees most.
+        let mut open: Option<(usize, usize, usize)> = None;
+        for row in 0..lens.len() {
+            let mine = pages(row);
+            open = match open {
+                _ if mine.is_empty() => {
+                    items.extend(open.map(|o| item(o, chunk)).into_iter().flatten());
+                    None
+                }
+                Some((first, count, best)) if count < most => {
+                    let theirs = pages(best);
+                    let same = mine.iter().zip(theirs).all(|(a, b)| a == b);
+                    let best_now = if lens[row] > lens[best] { row } else { best };
+                    if same {
+                        Some((first, count + 1, best_now))
+                    } else {
+                        items.extend(item((first, count, best), chunk));
+                        Some((row, 1, row))
+                    }
+                }
+                _ => {
+                    items.extend(open.map(|o| item(o, chunk)).into_iter().flatten());
+                    Some((row, 1, row))
+                }
+            };
+        }
+        items.extend(open.map(|o| item(o, chunk)).into_iter().flatten());
+    }
+    items
+}
+
+fn item((first, count, best): (usize, usize, usize), chunk: usize) -> [i32; 4] {
+    [first as i32, count as i32, chunk as i32, best as i32]
+}
+
+/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`, row b seeing what `rows` says, its own key and value (already written)
+/// included. On tensor cores where they serve, pages that neighbours have in common being read once for up to 16 pairs of row and head.
+/// No row's bits depend on another row.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another.
+pub fn decode_rows<T: Float>(
+    device: &Device,
+    q: View<T>,
+    cache: &Cache<T>,
+    rows: &Rows,
+    out: ViewMut<T>,
+) -> Result<(), Error> {
+    let (op, s) = ("attention::decode", cache.s);
+    let count = rows.lens.len();
+    assert!(
+        q.len() == count * s.heads * s.dk && out.len() == count * s.heads * s.dv,
+        "{op}: q {}, out {} values for {count} rows of {s:?}",
+        q.len(),
+        out.len()
+    );
+    let aligned = q.address().is_multiple_of(16);
+    if !(T::HALF && aligned && TENSOR_SIZES.contains(&(s.dk, s.dv)) && s.heads / s.kv_heads <= PAIRS) {
+        return plain(device, q, cache, rows, out);
+    }
+    let chunks = rows.longest.div_ceil(TENSOR_CHUNK);
+    let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
+    let args = [
+        q.into(),
+        Arg::from(&cache.k),
+        Arg::from(&cache.v),
+        Arg::from(&rows.tables),
+        rows.width.into(),
+        Arg::from(&rows.lens),
+        Arg::from(&rows.items),
+        Arg::from(&part),
+        s.heads.into(),
+        s.kv_heads.into(),
+        s.scale.into(),
+        chunks.into(),
+    ];
+    // What the warps leave at the end, in the room of keys and values, is never more than they take.
+    let shared = 2 * (PAIRS * (s.dk + 8) + TENSOR_CHUNK * (s.dk + 8 + s.dv + 8));
+    let grid = Grid::plane(rows.items.len() / 4, s.kv_heads, THREADS).shared(shared);
+    device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid, &args)?;
+    gather(device, op, &part, rows.lens.all(), out, s, chunks, TENSOR_CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share_the_pages_that_they_have_in_common() {
+        let (a, b, c) = ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 9]);
+        let tables: [&[u32]; 4] = [&a, &b, &c, &a];
+        assert_eq!(items(&tables, &[160, 140, 96, 33], 5), [0, 2, 0, 0, 2, 2, 0, 2, 0, 1, 1, 0, 1, 1, 1, 1]);
+        // A prompt's rows, each seeing one position more.
+        assert_eq!(items(&[&a, &a, &a], &[127, 128, 129], 2), [0, 2, 0, 1, 2, 1, 0, 2, 2, 1, 1, 2]);
+    }
+}

@@ -1,0 +1,420 @@
+//! Whole passes on a device: what goes up is token ids, positions and paths, what comes down is logits, log-probabilities
+//! or scores.
+
+use anyhow::{Result, bail};
+use r1_kernels::cuda::{Buffer, View};
+use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
+
+use super::attention::{Cached, There};
+use super::layer::LayerTape;
+use super::tensors::{Gradients, Network, Table};
+use crate::batch::Packed;
+use crate::cache::Caches;
+use crate::network::{self, Attend, Recompute};
+use crate::random::Stream;
+use crate::sample::Sampling;
+
+/// What a forward pass leaves for its backward pass, by what the policy computes in.
+pub struct Tape(Kept);
+
+enum Kept {
+    F32(TapeOf<f32>),
+    Bf16(TapeOf<u16>),
+}
+
+struct TapeOf<A: Cached> {
+    positions: Buffer<u32>,
+    plan: attention::cuda::Plan,
+    /// the input of each layer, then the last layer's output
+    stream: Vec<Buffer<f32>>,
+    layers: Vec<Option<LayerTape<A>>>,
+    gathered: Buffer<f32>,
+    normed: Buffer<A>,
+    rstd: Buffer<f32>,
+    /// what the head found; a classifier's scores need none of it
+    found: Option<head::cuda::Output>,
+    /// tokens per expert of each layer with experts: (layer, counts)
+    load: Vec<(usize, Vec<u32>)>,
+}
+
+/// `$run` with `$a` the type that the policy computes in.
+macro_rules! by_precision {
+    ($network:expr, $a:ident => $run:expr) => {
+        match $network.precision {
+            Precision::F32 => {
+                type $a = f32;
+                $run
+            }
+            Precision::Bf16 => {
+                type $a = u16;
+                $run
+            }
+        }
+    };
+}
+
+/// `$run` with `$tape` the tape inside, whatever the policy computes in.
+macro_rules! within {
+    ($kept:expr, $tape:ident => $run:expr) => {
+        match $kept.0 {
+            Kept::F32($tape) => $run,
+            Kept::Bf16($tape) => $run,
+        }
+    };
+}
+
+/// A tape in its type, forgotten.
+trait Keep: Cached {
+    fn keep(tape: TapeOf<Self>) -> Kept;
+}
+
+impl Keep for f32 {
+    fn keep(tape: TapeOf<f32>) -> Kept {
+        Kept::F32(tape)
+    }
+}
+
+impl Keep for u16 {
+    fn keep(tape: TapeOf<u16>) -> Kept {
+        Kept::Bf16(tape)
+    }
+}
+
+/// A tape as the network gives it.
+fn forget<A: Keep>(mut tape: TapeOf<A>) -> network::Tape {
+    let load = std::mem::take(&mut tape.load);
+    network::Tape::on_device(Tape(A::keep(tape)), load)
+}
+
+/// What the head found, on the host.
+fn to_host(found: &head::cuda::Output) -> Result<head::Output> {
+    let down = |values: &Buffer<f32>| values.download("log-probabilities");
+    let entropy = found.entropy.as_ref().map(down).transpose()?.unwrap_or_default();
+    Ok(head::Output { logprobs: down(&found.logprobs)?, lse: down(&found.lse)?, entropy })
+}
+
+impl Network {
+    fn upload(&self, what: &'static str, ids: &[u32]) -> Result<Buffer<u32>> {
+        Ok(Buffer::of(&self.device, what, ids)?)
+    }
+
+    /// Embeds tokens: [T, C].
+    fn embed(&self, tokens: &[u32]) -> Result<Buffer<f32>> {
+        let (d, c) = (&self.device, self.config.hidden_size);
+        let ids = self.upload("token ids", tokens)?;
+        let mut x = Buffer::uninit(d, "embedding::forward", tokens.len() * c)?;
+        match self.table() {
+            Table::F32(table) => embedding::cuda::forward(d, table, c, ids.all(), x.all_mut())?,
+            Table::Bf16(table) => embedding::cuda::forward(d, table, c, ids.all(), x.all_mut())?,
+        }
+        Ok(x)
+    }
+
+    /// Rows of `x` [T, C] in the order of `rows`.
+    fn gather(&self, x: &Buffer<f32>, rows: &[u32]) -> Result<Buffer<f32>> {
+        let c = self.config.hidden_size;
+        let ids = self.upload("rows", rows)?;
+        let mut out = Buffer::uninit(&self.device, "the head's rows", rows.len() * c)?;
+        embedding::cuda::forward(&self.device, x.all(), c, ids.all(), out.all_mut())?;
+        Ok(out)
+    }
+
+    /// The residual stream after the last layer.
+    fn hidden<A: Cached>(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        there: &mut There<'_>,
+    ) -> Result<Buffer<f32>> {
+        let positions = self.upload("positions", positions)?;
+        let mut x = self.embed(tokens)?;
+        for layer in 0..self.config.layers {
+            self.layer_through::<A>(layer, &mut x, &positions, there)?;
+        }
+        Ok(x)
+    }
+
+    /// The final norm of the chosen rows, what it was applied to, and its reciprocal deviations.
+    fn last_norm<A: Cached>(
+        &self,
+        x: &Buffer<f32>,
+        rows: &[u32],
+    ) -> Result<(Buffer<f32>, Buffer<A>, Buffer<f32>)> {
+        let gathered = self.gather(x, rows)?;
+        let (normed, rstd) = self.normed(gathered.all(), self.index.final_norm, self.config.rms_norm_eps)?;
+        Ok((gathered, normed, rstd))
+    }
+
+    fn plan(&self, batch: &Packed) -> Result<attention::cuda::Plan> {
+        Ok(attention::cuda::Plan::of(&self.device, &batch.segments)?)
+    }
+
+    pub(crate) fn logits(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
+        out.resize(logits.len(), 0.0);
+        out.copy_from_slice(&logits.download("logits")?);
+        Ok(())
+    }
+
+    /// Draws a token of each of the first rows, and gives the logits of the others.
+    pub(crate) fn draws(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+        sampling: &Sampling,
+        streams: &[(Stream, u32)],
+        out: &mut Vec<f32>,
+    ) -> Result<Vec<(u32, f32)>> {
+        let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
+        let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
+        let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
+        let rule = head::cuda::Rule { temperature, top_k, top_p, min_p };
+        let keys: Vec<u64> = streams.iter().map(|s| s.0.key()).collect();
+        let places: Vec<u32> = streams.iter().map(|s| s.1).collect();
+        let (keys, places) = (Buffer::of(d, op, &keys)?, Buffer::of(d, op, &places)?);
+        let (mut drawn, mut logprobs) =
+            (Buffer::uninit(d, op, streams.len())?, Buffer::uninit(d, op, streams.len())?);
+        let (own, rest) = (logits.part(0..streams.len() * v), logits.part(streams.len() * v..logits.len()));
+        head::cuda::draw(d, own, v, &rule, keys.all(), places.all(), drawn.all_mut(), logprobs.all_mut())?;
+        *out = rest.download("logits")?;
+        Ok(drawn.download(op)?.into_iter().zip(logprobs.download(op)?).collect())
+    }
+
+    /// Logits of the chosen rows, [rows, V], on the device.
+    fn logits_there<A: Cached>(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        attend: Attend,
+        rows: &[u32],
+    ) -> Result<Buffer<f32>> {
+        let x = match attend {
+            Attend::Packed(segments) => {
+                let plan = attention::cuda::Plan::of(&self.device, segments)?;
+                self.hidden::<A>(tokens, positions, &mut There::Packed(&plan))?
+            }
+            Attend::Paged { caches, tables, lens } => {
+                let Caches::Device(caches) = caches else {
+                    unreachable!("a policy on a device has its cache there")
+                };
+                let rows = attention::cuda::Rows::of(&self.device, tables, lens, self.shape())?;
+                self.hidden::<A>(tokens, positions, &mut There::Paged { caches, rows: &rows })?
+            }
+        };
+        let (_, normed, _) = self.last_norm::<A>(&x, rows)?;
+        let (v, c) = self.size(self.head());
+        let mut logits = Buffer::uninit(&self.device, "logits", rows.len() * v)?;
+        linear::cuda::forward(
+            &self.device,
+            normed.all(),
+            A::operand(self, self.head()),
+            v,
+            c,
+            None,
+            logits.all_mut(),
+        )?;
+        Ok(logits)
+    }
+
+    pub(crate) fn logprobs(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        entropy: bool,
+    ) -> Result<head::Output> {
+        by_precision!(self, A => {
+            let plan = self.plan(batch)?;
+            let x = self.hidden::<A>(&batch.tokens, &batch.positions, &mut There::Packed(&plan))?;
+            let (_, normed, _) = self.last_norm::<A>(&x, &batch.target_rows)?;
+            drop(x);
+            Ok(to_host(&self.found::<A>(&normed, batch, inv_temperature, entropy)?)?)
+        })
+    }
+
+    /// The head's log-probabilities, on the device.
+    fn found<A: Cached>(
+        &self,
+        normed: &Buffer<A>,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        entropy: bool,
+    ) -> Result<head::cuda::Output> {
+        let (d, c) = (&self.device, self.config.hidden_size);
+        let targets = self.upload("targets", &batch.target_tokens)?;
+        let inv_temperature = Buffer::of(d, "temperatures", inv_temperature)?;
+        let (w, t) = (A::operand(self, self.head()), inv_temperature.all());
+        Ok(head::cuda::forward(d, normed.all(), w, c, targets.all(), t, entropy)?)
+    }
+
+    /// The forward pass up to the final norm at the target rows, with what the backward pass needs.
+    fn tape<A: Keep>(&self, batch: &Packed, recompute: Recompute) -> Result<TapeOf<A>> {
+        let plan = self.plan(batch)?;
+        let positions = self.upload("positions", &batch.positions)?;
+        let mut embedded = self.embed(&batch.tokens)?;
+        if !batch.noise.is_empty() {
+            let noise = Buffer::of(&self.device, "noise", &batch.noise)?;
+            linear::cuda::add(&self.device, embedded.all_mut(), noise.all())?;
+        }
+        let mut stream = vec![embedded];
+        let (mut layers, mut load) = (Vec::with_capacity(self.config.layers), Vec::new());
+        for layer in 0..self.config.layers {
+            let (out, tape) =
+                self.layer_forward::<A>(layer, &stream[layer], &positions, &mut There::Packed(&plan))?;
+            load.extend(tape.feed_forward.load().map(|counts| (layer, counts)));
+            stream.push(out);
+            layers.push((recompute == Recompute::None).then_some(tape));
+        }
+        let (gathered, normed, rstd) =
+            self.last_norm::<A>(&stream[self.config.layers], &batch.target_rows)?;
+        Ok(TapeOf { positions, plan, stream, layers, gathered, normed, rstd, found: None, load })
+    }
+
+    pub(crate) fn forward(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        entropy: bool,
+        recompute: Recompute,
+    ) -> Result<(head::Output, network::Tape)> {
+        by_precision!(self, A => {
+            let mut tape = self.tape::<A>(batch, recompute)?;
+            let found = self.found::<A>(&tape.normed, batch, inv_temperature, entropy)?;
+            let output = to_host(&found)?;
+            tape.found = Some(found);
+            Ok((output, forget(tape)))
+        })
+    }
+
+    pub(crate) fn backward(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        tape: Tape,
+        dlogprob: &[f32],
+        dentropy: Option<&[f32]>,
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let d = &self.device;
+        let targets = self.upload("targets", &batch.target_tokens)?;
+        let up = |values: &[f32]| Buffer::of(d, "gradients of the loss", values);
+        let (t, dlogprob, dentropy) = (up(inv_temperature)?, up(dlogprob)?, dentropy.map(up).transpose()?);
+        within!(tape, tape => {
+            let Some(found) = &tape.found else { bail!("a tape of scores has no log-probabilities") };
+            let mut dnormed = Buffer::uninit(d, "head::backward", tape.normed.len())?;
+            let dw = grads.values[self.head()].all_mut();
+            head::cuda::backward(
+                d,
+                tape.normed.all(),
+                self.operand_of(&tape),
+                self.config.hidden_size,
+                targets.all(),
+                t.all(),
+                found,
+                dlogprob.all(),
+                dentropy.as_ref().map(Buffer::all),
+                dnormed.all_mut(),
+                Some(dw),
+            )?;
+            self.backward_from(batch, tape, &dnormed, grads)
+        })
+    }
+
+    /// The head as an operand of what this tape was computed in.
+    fn operand_of<A: Cached>(&self, _: &TapeOf<A>) -> View<'_, A> {
+        A::operand(self, self.head())
+    }
+
+    /// The backward pass below the head, from the gradient of what it is applied to.
+    fn backward_from<A: Cached>(
+        &self,
+        batch: &Packed,
+        tape: TapeOf<A>,
+        dnormed: &Buffer<f32>,
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let TapeOf { positions, plan, mut stream, mut layers, gathered, normed, rstd, found, .. } = tape;
+        drop((normed, found));
+        let (d, c, norm) = (&self.device, self.config.hidden_size, self.index.final_norm);
+        let mut dgathered: Buffer<f32> = Buffer::uninit(d, "rmsnorm::backward", gathered.len())?;
+        let (w, dw) = (self.vector(norm), Some(grads.values[norm].all_mut()));
+        let (x, dx) = (gathered.all(), dgathered.all_mut());
+        rmsnorm::cuda::backward(d, dnormed.all(), x, w, rstd.all(), dx, dw, false)?;
+        let mut dx = Buffer::zeros(d, "the backward pass", batch.rows() * c)?;
+        embedding::cuda::backward(d, dgathered.all(), c, &batch.target_rows, dx.all_mut())?;
+        drop((gathered, dgathered));
+        stream.pop();
+        for layer in (0..self.config.layers).rev() {
+            let Some(x) = stream.pop() else { unreachable!("one input per layer") };
+            let tape = match layers[layer].take() {
+                Some(tape) => tape,
+                None => self.layer_forward(layer, &x, &positions, &mut There::Packed(&plan))?.1,
+            };
+            self.layer_backward(layer, &tape, &x, &positions, &plan, &mut dx, grads)?;
+        }
+        let dw = grads.values[self.index.embedding].all_mut();
+        Ok(embedding::cuda::backward(d, dx.all(), c, &batch.tokens, dw)?)
+    }
+
+    /// A classifier's scores of rows that the final norm gave, in f32: [rows, labels].
+    fn score(&self, normed: &Buffer<f32>) -> Result<Vec<f32>> {
+        let (labels, c) = self.size(self.head());
+        assert!(!self.config.labels().is_empty(), "score: this policy continues text and scores none");
+        let mut out = Buffer::uninit(&self.device, "score", normed.len() / c * labels)?;
+        let w = self.vector(self.head());
+        linear::cuda::forward(&self.device, normed.all(), w, labels, c, None, out.all_mut())?;
+        Ok(out.download("score")?)
+    }
+
+    /// The final norm in f32, for a classifier's head.
+    fn last_norm_exact(&self, gathered: &Buffer<f32>) -> Result<Buffer<f32>> {
+        let eps = self.config.rms_norm_eps;
+        Ok(self.normed(gathered.all(), self.index.final_norm, eps)?.0)
+    }
+
+    pub(crate) fn scores(&self, batch: &Packed) -> Result<Vec<f32>> {
+        let plan = self.plan(batch)?;
+        let there = &mut There::Packed(&plan);
+        let x = by_precision!(self, A => self.hidden::<A>(&batch.tokens, &batch.positions, there))?;
+        self.score(&self.last_norm_exact(&self.gather(&x, &batch.target_rows)?)?)
+    }
+
+    pub(crate) fn forward_scores(
+        &self,
+        batch: &Packed,
+        recompute: Recompute,
+    ) -> Result<(Vec<f32>, network::Tape)> {
+        by_precision!(self, A => {
+            let tape = self.tape::<A>(batch, recompute)?;
+            let scores = self.score(&self.last_norm_exact(&tape.gathered)?)?;
+            Ok((scores, forget(tape)))
+        })
+    }
+
+    pub(crate) fn backward_scores(
+        &self,
+        batch: &Packed,
+        tape: Tape,
+        dscores: &[f32],
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let (d, (labels, c)) = (&self.device, self.size(self.head()));
+        let dscores = Buffer::of(d, "gradients of the loss", dscores)?;
+        within!(tape, tape => {
+            let normed = self.last_norm_exact(&tape.gathered)?;
+            let mut dnormed: Buffer<f32> = Buffer::uninit(d, "score", normed.len())?;
+            let (w, dw) = (self.vector(self.head()), grads.values[self.head()].all_mut());
+            linear::cuda::backward_input(d, dscores.all(), w, labels, c, dnormed.all_mut(), false)?;
+            linear::cuda::backward_weight(d, dscores.all(), normed.all(), labels, c, dw)?;
+            self.backward_from(batch, tape, &dnormed, grads)
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Products with a policy's matrices, and norms with its vectors, on a device.
+
+use anyhow::Result;
+use r1_kernels::cuda::{Buffer, View, ViewMut};
+use r1_kernels::{linear, rmsnorm};
+
+use super::tensors::{Compute, Gradients, Network};
+
+impl Network {
+    /// `x · Wᵀ` for parameter `i`.
+    pub(super) fn project<A: Compute>(
+        &self,
+        x: View<'_, A>,
+        i: usize,
+        bias: Option<usize>,
+    ) -> Result<Buffer<A>> {
+        let (n, k) = self.size(i);
+        let mut y = Buffer::uninit(&self.device, "linear::forward", x.len() / k * n)?;
+        let bias = bias.map(|b| self.vector(b));
+        linear::cuda::forward(&self.device, x, A::operand(self, i), n, k, bias, y.all_mut())?;
+        Ok(y)
+    }
+
+    /// `y += x · Wᵀ` for parameter `i`.
+    pub(super) fn project_add<A: Compute>(
+        &self,
+        x: View<'_, A>,
+        i: usize,
+        y: ViewMut<'_, f32>,
+    ) -> Result<()> {
+        let (n, k) = self.size(i);
+        Ok(linear::cuda::forward_add(&self.device, x, A::operand(self, i), n, k, y)?)
+    }
+
+    /// `dx = dy · W`, in the type that the next operation takes.
+    pub(super) fn back<A: Compute>(&self, dy: View<'_, A>, i: usize) -> Result<Buffer<A>> {
+        let (n, k) = self.size(i);
+        let mut dx = Buffer::uninit(&self.device, "linear::backward_input", dy.len() / n * k)?;
+        linear::cuda::backward_input(&self.device, dy, A::operand(self, i), n, k, dx.all_mut(), false)?;
+        Ok(dx)
+    }
+
+    /// `dx (+)= dy · W` in f32.
+    pub(super) fn back_into<A: Compute>(
+        &self,
+        dy: View<'_, A>,
+        i: usize,
+        dx: &mut Buffer<f32>,
+        accumulate: bool,
+    ) -> Result<()> {
+        let (n, k) = self.size(i);
+        Ok(linear::cuda::backward_input(
+            &self.device,
+            dy,
+            A::operand(self, i),
+            n,
+            k,
+            dx.all_mut(),
+            accumulate,
+        )?)
+    }
+
+    /// `dW += dyᵀ x`, and the bias likewise.
+    pub(super) fn learn<A: Compute>(
+        &self,
+        dy: View<'_, A>,
+        x: View<'_, A>,
+        i: usize,
+        bias: Option<usize>,
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let (n, k) = self.size(i);
+        linear::cuda::backward_weight(&self.device, dy, x, n, k, grads.values[i].all_mut())?;
+        if let Some(b) = bias {
+            linear::cuda::backward_bias(&self.device, dy, grads.values[b].all_mut())?;
+        }
+        Ok(())
+    }
+
+    /// RMSNorm of rows of `w`'s length: (y, rstd).
+    pub(super) fn normed<X: Compute, A: Compute>(
+        &self,
+        x: View<'_, X>,
+        i: usize,
+        eps: f32,
+    ) -> Result<(Buffer<A>, Buffer<f32>)> {
+        let w = self.vector(i);
+        let mut y = Buffer::uninit(&self.device, "rmsnorm::forward", x.len())?;
+        let mut rstd = Buffer::uninit(&self.device, "rmsnorm::forward", x.len() / w.len())?;
+        rmsnorm::cuda::forward(&self.device, x, w, eps, y.all_mut(), rstd.all_mut())?;
+        Ok((y, rstd))
+    }
+
+    /// Backward of [`Network::normed`], rounded to what products take.
+    pub(super) fn norm_backward<A: Compute>(
+        &self,
+        dy: &Buffer<A>,
+        x: &Buffer<A>,
+        rstd: &Buffer<f32>,
+        i: usize,
+        grads: &mut Gradients,
+    ) -> Result<Buffer<A>> {
+        let d = &self.device;
+        let mut dx: Buffer<f32> = Buffer::uninit(d, "rmsnorm::backward", x.len())?;
+        let dw = Some(grads.values[i].all_mut());
+        rmsnorm::cuda::backward(d, dy.all(), x.all(), self.vector(i), rstd.all(), dx.all_mut(), dw, false)?;
+        A::rounded(d, dx)
+    }
+}

@@ -1,0 +1,273 @@
+//! Parameters, gradients and moments in a device's memory.
+
+use anyhow::{Context, Result, bail};
+use r1_kernels::cuda::{Buffer, Device, Float, View};
+use r1_kernels::{Precision, adamw, linear, norm, rope};
+
+use crate::config::Config;
+use crate::network::{self, Purpose};
+use crate::parameters::{Index, Kind, Parameter, SCORE};
+
+/// A policy's parameters on a device, and its passes there.
+pub struct Network {
+    pub(super) device: Device,
+    pub(super) config: Config,
+    pub(super) index: Index,
+    pub(super) precision: Precision,
+    purpose: Purpose,
+    tensors: Vec<Tensor>,
+    rope: Option<rope::cuda::Table>,
+}
+
+/// One parameter, in the forms that its purpose needs; at least one.
+struct Tensor {
+    rows: usize,
+    columns: usize,
+    /// f32: the master of a trained parameter, and whatever computes in f32
+    full: Option<Buffer<f32>>,
+    /// bf16: the operand of products in bf16
+    half: Option<Buffer<u16>>,
+}
+
+/// What the operands of products, and the activations between them, are kept in: f32 or bf16.
+pub(super) trait Compute: Float {
+    /// A parameter as an operand.
+    fn operand(network: &Network, i: usize) -> View<'_, Self>;
+    /// f32 values as operands of products: themselves, or rounded.
+    fn round<'a>(device: &Device, x: &'a Buffer<f32>) -> Result<Rounded<'a, Self>>;
+    /// As [`Compute::round`], for values that are not needed otherwise.
+    fn rounded(device: &Device, x: Buffer<f32>) -> Result<Buffer<Self>>;
+}
+
+/// Values that were rounded, or did not have to be.
+pub(super) enum Rounded<'a, A: Float> {
+    As(View<'a, A>),
+    New(Buffer<A>),
+}
+
+impl<A: Float> Rounded<'_, A> {
+    pub fn all(&self) -> View<'_, A> {
+        match self {
+            Rounded::As(view) => *view,
+            Rounded::New(buffer) => buffer.all(),
+        }
+    }
+}
+
+impl Compute for f32 {
+    fn operand(network: &Network, i: usize) -> View<'_, f32> {
+        network.vector(i)
+    }
+
+    fn round<'a>(_: &Device, x: &'a Buffer<f32>) -> Result<Rounded<'a, f32>> {
+        Ok(Rounded::As(x.all()))
+    }
+
+    fn rounded(_: &Device, x: Buffer<f32>) -> Result<Buffer<f32>> {
+        Ok(x)
+    }
+}
+
+impl Compute for u16 {
+    fn operand(network: &Network, i: usize) -> View<'_, u16> {
+        match &network.tensors[i].half {
+            Some(half) => half.all(),
+            None => unreachable!("parameter {i} is an operand of products in bf16"),
+        }
+    }
+
+    fn round<'a>(device: &Device, x: &'a Buffer<f32>) -> Result<Rounded<'a, u16>> {
+        let mut half = Buffer::uninit(device, "linear::convert", x.len())?;
+        linear::cuda::convert(device, x.all(), half.all_mut())?;
+        Ok(Rounded::New(half))
+    }
+
+    fn rounded(device: &Device, x: Buffer<f32>) -> Result<Buffer<u16>> {
+        let mut half = Buffer::uninit(device, "linear::convert", x.len())?;
+        linear::cuda::convert(device, x.all(), half.all_mut())?;
+        Ok(half)
+    }
+}
+
+impl Network {
+    /// No parameter yet: [`Network::put`] them in their canonical order.
+    pub(crate) fn empty(
+        device: &Device,
+        config: &Config,
+        index: &Index,
+        purpose: Purpose,
+        precision: Precision,
+    ) -> Result<Network> {
+        if purpose == Purpose::Adapt {
+            bail!("an adapter is not trained on a GPU; use --device cpu");
+        }
+        let (device, config, index) = (device.clone(), config.clone(), index.clone());
+        Ok(Network { device, config, index, precision, purpose, tensors: Vec::new(), rope: None })
+    }
+
+    /// The next parameter, with its values; `is_bf16` says that rounding them changes none.
+    pub(crate) fn put(&mut self, parameter: &Parameter, values: &[f32], is_bf16: bool) -> Result<()> {
+        let i = self.tensors.len();
+        let trains = self.purpose == Purpose::Train;
+        let looked_up = parameter.kind == Kind::Embedding;
+        let applied = parameter.kind == Kind::Matrix || i == self.head();
+        // Those that compute in f32 on the host do so here.
+        let exact = parameter.is_router() || parameter.pieces[0].name == SCORE;
+        let bf16 = self.precision == Precision::Bf16;
+        let half = bf16 && (applied && !exact || looked_up && is_bf16 && !trains);
+        let full = trains || !half || looked_up && !is_bf16;
+        let place = || format!("{} on the device", parameter.pieces[0].name);
+        let narrow = || values.iter().map(|&x| u16::narrow(x)).collect::<Vec<u16>>();
+        let full =
+            full.then(|| Buffer::of(&self.device, "weights", values)).transpose().with_context(place)?;
+        let half =
+            half.then(|| Buffer::of(&self.device, "weights", &narrow())).transpose().with_context(place)?;
+        self.tensors.push(Tensor { rows: parameter.rows(), columns: parameter.columns(), full, half });
+        Ok(())
+    }
+
+    pub(crate) fn set_rope(&mut self, table: &rope::Table) -> Result<()> {
+        self.rope = Some(rope::cuda::Table::of(&self.device, table)?);
+        Ok(())
+    }
+
+    pub(super) fn rope(&self) -> &rope::cuda::Table {
+        self.rope.as_ref().expect("it is set when the network is assembled")
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(super) fn head(&self) -> usize {
+        self.index.head.unwrap_or(self.index.embedding)
+    }
+
+    /// `[rows, columns]` of a parameter.
+    pub(super) fn size(&self, i: usize) -> (usize, usize) {
+        (self.tensors[i].rows, self.tensors[i].columns)
+    }
+
+    /// A parameter in f32.
+    pub(super) fn vector(&self, i: usize) -> View<'_, f32> {
+        match &self.tensors[i].full {
+            Some(full) => full.all(),
+            None => unreachable!("parameter {i} is kept in f32"),
+        }
+    }
+
+    /// The embedding, in the form that is looked up: f32 where it is kept in it.
+    pub(super) fn table(&self) -> Table<'_> {
+        let tensor = &self.tensors[self.index.embedding];
+        match (&tensor.full, &tensor.half) {
+            (Some(full), _) => Table::F32(full.all()),
+            (None, Some(half)) => Table::Bf16(half.all()),
+            (None, None) => unreachable!("a parameter is kept in one form at least"),
+        }
+    }
+
+    /// Values of a parameter, on the host.
+    pub(crate) fn values(&self, i: usize) -> Result<Vec<f32>> {
+        let tensor = &self.tensors[i];
+        match (&tensor.full, &tensor.half) {
+            (Some(full), _) => Ok(full.download("weights")?),
+            (None, Some(half)) => Ok(half.download("weights")?.into_iter().map(Float::widen).collect()),
+            (None, None) => unreachable!("a parameter is kept in one form at least"),
+        }
+    }
+
+    /// Replaces the values of a parameter.
+    ///
+    /// # Errors
+    /// The device refused.
+    pub fn set_values(&mut self, i: usize, values: &[f32]) -> Result<()> {
+        let tensor = &mut self.tensors[i];
+        if let Some(full) = &mut tensor.full {
+            full.all_mut().upload("weights", values)?;
+        }
+        if let Some(half) = &mut tensor.half {
+            let narrow: Vec<u16> = values.iter().map(|&x| u16::narrow(x)).collect();
+            half.all_mut().upload("weights", &narrow)?;
+        }
+        Ok(())
+    }
+
+    /// Zeros for every parameter that training moves.
+    pub(crate) fn gradients(&self) -> Result<Gradients> {
+        let zeros = |t: &Tensor| Buffer::zeros(&self.device, "gradients", t.rows * t.columns);
+        let values = self.tensors.iter().map(zeros).collect::<Result<_, _>>()?;
+        Ok(Gradients { device: self.device.clone(), values })
+    }
+
+    /// One step of the optimizer for parameter `i`; its form in bf16 follows.
+    ///
+    /// # Errors
+    /// The device refused.
+    pub fn step(
+        &mut self,
+        i: usize,
+        gradients: &network::Gradients,
+        moments: &mut Moments,
+        step: &adamw::Step,
+    ) -> Result<()> {
+        let g = gradients.there().values[i].all();
+        let tensor = &mut self.tensors[i];
+        let Some(w) = &mut tensor.full else { unreachable!("a parameter that is trained is kept in f32") };
+        let half = tensor.half.as_mut().map(Buffer::all_mut);
+        let (first, second) = (moments.first.all_mut(), moments.second.all_mut());
+        adamw::cuda::update(&self.device, w.all_mut(), first, second, g, half, step)?;
+        Ok(())
+    }
+}
+
+/// The embedding by the form that is looked up.
+pub(super) enum Table<'a> {
+    F32(View<'a, f32>),
+    Bf16(View<'a, u16>),
+}
+
+/// One gradient a parameter.
+pub struct Gradients {
+    device: Device,
+    pub(super) values: Vec<Buffer<f32>>,
+}
+
+impl Gradients {
+    pub(crate) fn to_host(&self) -> Result<Vec<Vec<f32>>> {
+        self.values.iter().map(|g| Ok(g.download("gradients")?)).collect()
+    }
+
+    pub(crate) fn squares(&self) -> Result<Vec<f64>> {
+        self.values.iter().map(|g| Ok(norm::cuda::sum_of_squares(&self.device, g.all())?)).collect()
+    }
+
+    pub(crate) fn clear_one(&mut self, i: usize) -> Result<()> {
+        Ok(self.values[i].all_mut().clear("gradients")?)
+    }
+}
+
+/// AdamW's moments of one parameter.
+pub struct Moments {
+    first: Buffer<f32>,
+    second: Buffer<f32>,
+}
+
+impl Moments {
+    /// First and second moment of a parameter.
+    ///
+    /// # Errors
+    /// The device has no room for them.
+    pub fn of(device: &Device, first: &[f32], second: &[f32]) -> Result<Moments> {
+        let moment = |values| Buffer::of(device, "the optimizer's moments", values);
+        Ok(Moments { first: moment(first)?, second: moment(second)? })
+    }
+
+    /// Both, on the host.
+    ///
+    /// # Errors
+    /// The device refused.
+    pub fn to_host(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let moment = |buffer: &Buffer<f32>| buffer.download("the optimizer's moments");
+        Ok((moment(&self.first)?, moment(&self.second)?))
+    }
+}

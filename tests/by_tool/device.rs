@@ -1,0 +1,91 @@
+//! `--device`: what a program without GPUs says, and, where the programs were built with the feature `cuda`, a policy that is
+//! sampled and trained on the emulated device as on the CPU.
+
+use crate::by_tool::sft::policy;
+use crate::harness::{Outcome, command, rows, run, scratch, wait};
+use std::path::Path;
+use std::process::Stdio;
+
+/// Runs a tool where `R1_CUDA` names the emulated device.
+fn emulated(tool: &str, arguments: &[&str], stdin: &str) -> Outcome {
+    let mut command = command(tool, arguments);
+    command.env("R1_CUDA", "emulated").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(command.spawn().expect("the tool starts"), stdin.as_bytes())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// Whether the programs can use GPUs.
+fn built(policy: &str, task: &str) -> bool {
+    let outcome = emulated("r1-rollout", &[policy, "--device", "cuda", "--max-tokens", "2", "-q"], task);
+    let absent = ["built without GPUs", "g++"].iter().find(|word| outcome.stderr.contains(**word));
+    if let Some(word) = absent {
+        eprintln!("skipped: the programs were built without the feature cuda, or there is no g++ ({word})");
+    }
+    absent.is_none()
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_refused_in_one_line() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "qwen-tiny");
+    let task = "{\"prompt\":\"1 + 1\"}\n";
+    let arguments = [text(&policy), "--device", "cuda:63", "-q"];
+    run("r1-rollout", &arguments, task).refused(2, &["--device cpu"]);
+    let out = dir.path().join("out");
+    let trained = run("r1-sft", &[text(&policy), "-o", text(&out), "--device", "cuda:63", "-q"], "");
+    trained.refused(2, &["--device cpu"]);
+    assert!(!out.exists());
+    run("r1-rollout", &[text(&policy), "--device", "gpu"], task).refused(2, &["--device"]);
+}
+
+#[test]
+fn a_policy_is_sampled_scored_and_trained_on_a_device_as_on_the_cpu() {
+    let dir = scratch();
+    let (policy, corpus) = policy(dir.path(), "qwen-tiny");
+    let policy = text(&policy);
+    if !built(policy, "{\"prompt\":\"1 + 1\"}\n") {
+        return;
+    }
+    let tasks = run("r1-tasks", &["--count", "3", "--seed", "4", "-q"], "").success();
+    let draw = ["--dtype", "f32", "--max-tokens", "12", "-n", "2", "-q"];
+    let here = run("r1-rollout", &[&[policy, "--device", "cpu"], &draw[..]].concat(), &tasks).success();
+    let there =
+        emulated("r1-rollout", &[&[policy, "--device", "cuda"], &draw[..]].concat(), &tasks).success();
+    let (here_rows, there_rows) = (rows(&here), rows(&there));
+    assert_eq!(here_rows.len(), 6);
+    for (a, b) in here_rows.iter().zip(&there_rows) {
+        assert_eq!(a["rollout"]["completion_ids"], b["rollout"]["completion_ids"]);
+    }
+    let score = [policy, "--score", "reference", "--dtype", "f32", "-q", "--device"];
+    let scored = rows(&emulated("r1-rollout", &[&score[..], &["cuda"]].concat(), &here).success());
+    for row in &scored {
+        let (a, b) = (&row["rollout"]["logprobs"], &row["reference"]["logprobs"]);
+        for (a, b) in a.as_array().expect("a list").iter().zip(b.as_array().expect("a list")) {
+            let apart = (a.as_f64().expect("a number") - b.as_f64().expect("a number")).abs();
+            assert!(apart < 1e-4, "{apart}");
+        }
+    }
+    let top = [&score[..], &["cuda", "--top", "3"]].concat();
+    emulated("r1-rollout", &top, &here).refused(1, &["--device cpu"]);
+
+    let losses = |device: &str| -> Vec<f64> {
+        let (out, metrics) = (dir.path().join(device), dir.path().join(format!("{device}.jsonl")));
+        let flags = ["--max-steps", "3", "--batch-size", "8", "--lr", "1e-3", "--dtype", "f32", "-q"];
+        let names = [policy, "-o", text(&out), "--device", device, "--metrics", text(&metrics)];
+        emulated("r1-sft", &[&names[..], &flags[..]].concat(), &corpus).success();
+        assert!(out.join("model.safetensors").exists());
+        let lines = std::fs::read_to_string(&metrics).expect("metrics");
+        rows(&lines).iter().filter_map(|line| line["loss"].as_f64()).collect()
+    };
+    let (here, there) = (losses("cpu"), losses("cuda"));
+    assert_eq!(here.len(), 3);
+    for (a, b) in here.iter().zip(&there) {
+        assert!((a - b).abs() < 1e-4 * a, "{here:?} {there:?}");
+    }
+    let lora = dir.path().join("lora");
+    let flags = [policy, "-o", text(&lora), "--device", "cuda", "--lora-rank", "2", "-q"];
+    emulated("r1-sft", &flags, &corpus).refused(2, &["--device cpu"]);
+}
