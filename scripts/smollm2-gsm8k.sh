@@ -8,16 +8,17 @@
 # own file ({"question", "answer": "… #### 42"}) or one with `prompt`, `solution` and `answer`: its worked solutions are what
 # people wrote for the cold start, and its problems what is practised, unless TASKS names others. RUN, THREADS and SEED are read.
 #
-# What it takes, from measured rates (two cores with AVX512-BF16: 336 tokens/s trained, 600 sampled) and 3.3 GB of memory:
+# What it takes: 3.3 GB of memory, and by estimate from measured rates (two cores with AVX512-BF16: 336 tokens/s trained, 600
+# sampled; neither column was timed as a whole, and how far FEW came is in scripts/LOG.md):
 #                                    all       FEW=1
 #   1 R1-Zero          rounds         60        2       each 64 (32) completions: 40 to 60 s
-#   3 SFT              examples       4,000     128     200 tokens each: 40 min, or 1 min
+#   3 SFT              examples       4,000     512     200 tokens each: 40 min, or 5 min
 #   4 reasoning RL     rounds         100       2
-#   5 rejection        problems       1,000     16      four completions each
+#   5 rejection        problems       1,000     64      four completions each, of which some must be right
 #   6 SFT again        examples       as kept
 #   7 RL for all       rounds         40        2       without preference models (JUDGED_ROUNDS=0)
 #   evaluation         problems       200       24      2 completions each, six times
-#   in all                            5 to 6 h  10 min
+#   in all                            5 to 6 h  20 min
 # A killed run is run again and goes on.
 #
 # Departures from `make r1`: the cold start is what people wrote alone, since a policy of this size writes nothing worth imitating
@@ -29,7 +30,7 @@ model=$(realpath "$1") gsm8k=$(realpath "$2") tasks=$(realpath "${3:-$2}")
 cd "$(dirname "$0")/.."
 run=${RUN:-runs/smollm2-$(basename "$tasks" .jsonl)${FEW:+-few}}
 if [ -n "${FEW:-}" ]; then
-  held_out=24 rounds=2 r1_rounds=2 all_rounds=2 written=128 practised=16 longest=96 prompts=4 sft_lr=1e-4
+  held_out=24 rounds=2 r1_rounds=2 all_rounds=2 written=512 practised=64 longest=160 prompts=4 sft_lr=1e-4
 else
   held_out=200 rounds=60 r1_rounds=100 all_rounds=40 written=4000 practised=1000 longest=256 prompts=8 sft_lr=5e-5
 fi
