@@ -168,8 +168,9 @@ mod tests {
         );
         assert_eq!((all.input.name().as_str(), all.seed.seed, all.machine.threads.count()), ("in", 7, 3));
         assert!(All::try_parse_from(["r1-all", "--threads", "0"]).is_err());
-        let asked =
-            |text: &str| All::try_parse_from(["r1-all", "--device", text]).map(|all| all.machine.device.device);
+        let asked = |text: &str| {
+            All::try_parse_from(["r1-all", "--device", text]).map(|all| all.machine.device.device)
+        };
         assert_eq!(asked("cuda:3").unwrap(), super::Place::Cuda(3));
         assert!(asked("gpu").is_err() && asked("cuda:x").is_err());
         let none = All::parse_from(["r1-all", "--metrics", "metrics"]);
