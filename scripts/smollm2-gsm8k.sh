@@ -8,8 +8,8 @@
 # own file ({"question", "answer": "… #### 42"}) or one with `prompt`, `solution` and `answer`: its worked solutions are what
 # people wrote for the cold start, and its problems what is practised, unless TASKS names others. RUN, THREADS and SEED are read.
 #
-# What it takes: 3.3 GB of memory, and by estimate from measured rates (two cores with AVX512-BF16: 336 tokens/s trained, 600
-# sampled; neither column was timed as a whole, and how far FEW came is in scripts/LOG.md):
+# What it takes: 3.3 GB of memory; FEW took 22 minutes beside other work (scripts/LOG.md has its table), all of it is an estimate from
+# measured rates (two cores with AVX512-BF16: 336 tokens/s trained, 600 sampled):
 #                                    all       FEW=1
 #   1 R1-Zero          rounds         60        2       each 64 (32) completions: 40 to 60 s
 #   3 SFT              examples       4,000     512     200 tokens each: 40 min, or 5 min
