@@ -5,7 +5,7 @@
 #   scripts/bench/gpu.sh PYTHON [ROUNDS]        PYTHON: with torch for CUDA and transformers; ROUNDS: 3
 #   CHECKS=0 leaves the checks out; R1_CUDA=emulated SMALL=1 runs all but the peers on tiny shapes, to see that the script itself works.
 #
-# CUDA_LIBRARY_DIRS names the folders of NVRTC and cuBLASLt (CUDA 12 or 13) where the loader does not find them; torch's wheels bring both.
+# CUDA_LIBRARY_DIRS names the folders of NVRTC and cuBLASLt (CUDA 13) where the loader does not find them; torch's wheels bring both.
 # Prints the ops' table, then a table of medians: tokens a second, ratio to transformers, share of the card's measured bf16 rate.
 set -euo pipefail
 python=$1 rounds=${2:-3} checks=${CHECKS:-1} small=${SMALL:-0}

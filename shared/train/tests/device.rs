@@ -2,9 +2,11 @@
 //! rounding; and what is saved there goes on anywhere. The device is the emulated one (see `r1_kernels::cuda`).
 #![cfg(feature = "cuda")]
 
+mod groups;
 mod policies;
 
-use policies::{configs, ids, policy};
+use groups::{rows, sequences};
+use policies::{configs, policy};
 use r1_model::device::Device;
 use r1_model::{Config, LoadOptions, Policy, Precision};
 use r1_train::neftune::Noise;
@@ -39,21 +41,6 @@ fn trainer(config: &Value, there: Option<(Precision, &Device)>) -> Trainer {
     let optimizer = AdamW::fresh(&policy, HYPER);
     Trainer::new(policy, optimizer, Limits { micro_tokens: 64, clip_norm: 1.0, router_bias_rate: 0.001 })
         .unwrap()
-}
-
-fn sequences() -> Vec<(Vec<u32>, Vec<u32>)> {
-    let header = ids("header", 6);
-    (0..12)
-        .map(|i| {
-            let prompt = [header.clone(), ids(&format!("prompt {}", i / 3), 3)].concat();
-            (prompt, ids(&format!("completion {i}"), 1 + (i * 5) % 11))
-        })
-        .collect()
-}
-
-fn rows(sequences: &[(Vec<u32>, Vec<u32>)]) -> Vec<Row<'_>> {
-    let row = |(prompt, completion)| Row { prompt, completion, inv_temperature: 1.0, gradient: true };
-    sequences.iter().map(|(p, c)| row((&p[..], &c[..]))).collect()
 }
 
 /// One supervised update: the batch's mean loss and the gradient's norm.

@@ -1,10 +1,12 @@
 //! Updates of tiny random policies: what may change their bits and what may not, and what is refused.
 
+mod groups;
 mod policies;
 
 use std::sync::Mutex;
 
-use policies::{configs, ids, policy};
+use groups::{rows, sequences};
+use policies::{configs, policy};
 use r1_kernels::threads;
 use r1_model::Policy;
 use r1_model::parameters::Kind;
@@ -19,22 +21,6 @@ const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0
 fn trainer(policy: Policy, micro_tokens: usize) -> Trainer {
     let optimizer = AdamW::fresh(&policy, HYPER);
     Trainer::new(policy, optimizer, Limits { micro_tokens, clip_norm: 1.0, router_bias_rate: 0.001 }).unwrap()
-}
-
-/// Prompts in groups of three, and completions of many lengths.
-fn sequences() -> Vec<(Vec<u32>, Vec<u32>)> {
-    let header = ids("header", 6);
-    (0..12)
-        .map(|i| {
-            let prompt = [header.clone(), ids(&format!("prompt {}", i / 3), 3)].concat();
-            (prompt, ids(&format!("completion {i}"), 1 + (i * 5) % 11))
-        })
-        .collect()
-}
-
-fn rows(sequences: &[(Vec<u32>, Vec<u32>)]) -> Vec<Row<'_>> {
-    let row = |(prompt, completion)| Row { prompt, completion, inv_temperature: 1.0, gradient: true };
-    sequences.iter().map(|(p, c)| row((&p[..], &c[..]))).collect()
 }
 
 /// One supervised update; the batch's mean loss.
