@@ -40,7 +40,7 @@ pub(crate) fn cublaslt() -> Result<(), Error> {
 
 fn missing(library: &str, wheel: &str) -> Error {
     Error::Absent(format!(
-        "{library} is not there: install CUDA 12 or 13, or the wheel {wheel}, and name its folder in CUDA_LIBRARY_DIRS"
+        "{library} is not there: install CUDA 13, or the wheel {wheel}, and name its folder in CUDA_LIBRARY_DIRS"
     ))
 }
 
