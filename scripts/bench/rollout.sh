@@ -10,7 +10,7 @@
 # many: 64 prompts of about 40 tokens, 64 new ones each. one: one of them. prefill: 8 prompts of about 512 tokens, one new token.
 # groups: the same prompts, 16 completions of 64 tokens each. tiny: 256 prompts of about 16 tokens, 64 new ones each, of TINY.
 # After the table: groups against prefill plus the same decoding behind short prompts.
-set -eu
+set -euo pipefail
 policy=$1 tiny=$2 python=$3 gguf=${4-}
 repeat=${REPEAT-3} cases=${CASES-many one prefill groups tiny} peers=${PEERS-transformers llama}
 here=$(dirname "$0")
