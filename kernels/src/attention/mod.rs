@@ -19,6 +19,7 @@ mod cache;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod latent;
 #[cfg(test)]
 mod reference;
 mod stored;
@@ -29,6 +30,7 @@ mod tile;
 use std::ops::Range;
 
 pub use cache::Cache;
+pub use latent::LatentCache;
 pub use stored::round_to_bf16;
 
 /// Positions per block. Softmax is folded block by block, blocks aligned to position 0 of the sequence.

@@ -37,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         max_sequences: count,
         prefill_tokens: 8192,
         kv_bytes: 24 << 30,
+        latents: false,
         longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),

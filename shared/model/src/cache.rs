@@ -6,9 +6,9 @@
 
 mod prefixes;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use r1_kernels::Precision;
-use r1_kernels::attention::{Cache, PAGE, Shape};
+use r1_kernels::attention::{Cache, LatentCache, PAGE, Shape};
 
 use crate::device::{self, Device};
 
@@ -18,8 +18,62 @@ pub use prefixes::{Found, Prefixes};
 pub enum Caches {
     /// the CPU's
     Host(Vec<Cache>),
+    /// the CPU's, of what MLA makes keys and values from
+    Latent(Latents),
     /// a device's
     Device(device::Caches),
+}
+
+/// MLA's latents of all layers, and keys and values of the layer that is at work.
+pub struct Latents {
+    /// `[latent, normed | rotary key]` of each position, one cache a layer
+    pub layers: Vec<LatentCache>,
+    /// what a layer expands before it attends
+    pub expanded: Cache,
+}
+
+/// What a page holds of a policy.
+#[derive(Clone, Copy, Debug)]
+pub struct PageForm {
+    /// layers
+    pub layers: usize,
+    /// sizes of keys and values
+    pub shape: Shape,
+    /// what they are stored as
+    pub precision: Precision,
+    /// values of a row of latents, where these are kept in place of keys and values
+    pub latent: Option<usize>,
+}
+
+impl PageForm {
+    /// Bytes that one page takes over all layers.
+    pub fn bytes(&self) -> usize {
+        let expanded = Cache::with_pages(1, self.shape, self.precision).bytes();
+        match self.latent {
+            Some(width) => LatentCache::with_pages(1, width, self.precision).bytes() * self.layers + expanded,
+            None => expanded * self.layers,
+        }
+    }
+
+    /// The caches of `pages` pages.
+    fn caches(&self, pages: usize, device: Option<&Device>) -> Result<Caches> {
+        let PageForm { layers, shape, precision, latent } = *self;
+        Ok(match (device, latent) {
+            (Some(_), Some(_)) => {
+                bail!("a device's cache holds keys and values, no latents; leave --kv-cache out")
+            }
+            (Some(device), None) => {
+                Caches::Device(device::Caches::new(device, pages, layers, shape, precision)?)
+            }
+            (None, Some(width)) => Caches::Latent(Latents {
+                layers: (0..layers).map(|_| LatentCache::with_pages(pages, width, precision)).collect(),
+                expanded: Cache::with_pages(pages, shape, precision),
+            }),
+            (None, None) => {
+                Caches::Host((0..layers).map(|_| Cache::with_pages(pages, shape, precision)).collect())
+            }
+        })
+    }
 }
 
 /// All layers' pages and who holds them.
@@ -34,33 +88,18 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// `pages` pages in each of `layers` layers, on `device` where one is given.
+    /// `pages` pages, on `device` where one is given.
     ///
     /// # Errors
-    /// The device has no room for them.
-    pub fn with_capacity(
-        pages: usize,
-        layers: usize,
-        shape: Shape,
-        precision: Precision,
-        device: Option<&Device>,
-    ) -> Result<Pages> {
-        let caches = match device {
-            Some(device) => Caches::Device(device::Caches::new(device, pages, layers, shape, precision)?),
-            None => Caches::Host((0..layers).map(|_| Cache::with_pages(pages, shape, precision)).collect()),
-        };
+    /// The device has no room for them, or keeps no such form.
+    pub fn with_capacity(pages: usize, form: &PageForm, device: Option<&Device>) -> Result<Pages> {
         Ok(Pages {
-            caches,
+            caches: form.caches(pages, device)?,
             free: (0..pages as u32).rev().collect(),
             references: vec![0; pages],
             kept: vec![false; pages],
             idle: 0,
         })
-    }
-
-    /// Bytes that one page takes over all layers.
-    pub fn page_bytes(layers: usize, s: Shape, precision: Precision) -> usize {
-        Cache::with_pages(1, s, precision).bytes() * layers
     }
 
     /// Pages that nobody uses: free or idle.
@@ -138,6 +177,9 @@ impl Pages {
     pub fn copy(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {
         match &mut self.caches {
             Caches::Host(caches) => caches.iter_mut().for_each(|cache| cache.copy_page(from, to, slots)),
+            Caches::Latent(caches) => {
+                caches.layers.iter_mut().for_each(|cache| cache.copy_page(from, to, slots));
+            }
             Caches::Device(caches) => caches.copy_page(from, to, slots)?,
         }
         Ok(())

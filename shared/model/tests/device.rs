@@ -187,6 +187,7 @@ fn limits(max_tokens: usize, pages: usize) -> Limits {
         max_sequences: 5,
         prefill_tokens: 16,
         kv_bytes: pages << 10,
+        latents: false,
         longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),

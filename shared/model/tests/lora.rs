@@ -244,6 +244,7 @@ fn draw(policy: &Policy, requests: &[Request], sequences: usize, prefill: usize)
         max_sequences: sequences,
         prefill_tokens: prefill,
         kv_bytes: 4 << 20,
+        latents: false,
         longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),

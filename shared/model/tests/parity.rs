@@ -223,6 +223,7 @@ fn limits(max_tokens: usize, sequences: usize) -> Limits {
         max_sequences: sequences,
         prefill_tokens: 16,
         kv_bytes: 4 << 20,
+        latents: false,
         longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),

@@ -13,6 +13,18 @@ pub fn ends_round(line: &[u8]) -> bool {
     line.contains(&b'\x0c') && line.iter().all(u8::is_ascii_whitespace)
 }
 
+/// The line that a stream consists of where all rounds are behind already: whoever reads it has nothing to do, and says so to
+/// the next. An empty stream is none of these: somebody failed.
+pub const NO_ROUND: &str = "\u{c}\u{c}";
+
+/// Whether [`NO_ROUND`] comes next; nothing is taken.
+///
+/// # Errors
+/// The stream cannot be read.
+pub fn is_over(input: &mut impl BufRead) -> io::Result<bool> {
+    Ok(input.fill_buf()?.starts_with(NO_ROUND.as_bytes()))
+}
+
 /// Cuts a stream into rounds. A stream without [`ROUND_END`] is one round.
 pub struct Rounds<R> {
     input: R,
@@ -144,6 +156,12 @@ mod tests {
         }
         // What knows nothing of rounds sees a blank line.
         assert_eq!(Reader::new(&b"{}\n\x0c\n{}\n"[..]).filter(Result::is_ok).count(), 2);
+    }
+
+    #[test]
+    fn a_stream_says_that_it_has_no_rounds() {
+        let over = |file: &[u8]| is_over(&mut BufReader::new(file)).unwrap();
+        assert!(over(b"\x0c\x0c\n") && !over(b"\x0c\n") && !over(b"") && !over(b"{}\n\x0c\x0c\n"));
     }
 
     #[test]

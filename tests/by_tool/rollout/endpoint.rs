@@ -193,7 +193,7 @@ fn a_bad_server_is_told_from_a_bad_request() {
     draw(&url, qwen(), "", &given).refused(1, &["names a, b", "--model"]);
     draw("http://127.0.0.1:9/v1", qwen(), "--retries 0", &given).refused(1, &["127.0.0.1:9"]);
     draw("localhost:9", qwen(), "", &given).refused(2, &["--endpoint localhost:9"]);
-    for flag in ["--kv-memory 4", "--longest-first"] {
+    for flag in ["--kv-memory 4", "--kv-cache latents", "--longest-first"] {
         draw(&url, qwen(), flag, &given).refused(2, &[flag.split(' ').next().unwrap()]);
     }
     rollout(qwen(), "--model x", &given).refused(2, &["--endpoint"]);

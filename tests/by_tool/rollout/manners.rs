@@ -30,6 +30,7 @@ fn bad_rows_and_flags_are_named() {
     let kilobytes = "--kv-memory 1 --max-tokens 200";
     assert_eq!(rollout(qwen(), kilobytes, "{\"prompt\":\"x\"}\n").code(), 0);
     refused(kilobytes, &format!("{{\"prompt\":\"x\"}}\n{longer}\n"), &["stdin:2:", "pages", "--kv-memory"]);
+    refused("--kv-cache latents", "{\"prompt\":\"x\"}\n", &["no latents", "--kv-cache"]);
     for (flags, word) in [
         ("--samples 0", "--samples"),
         ("--limit 0", "--limit"),

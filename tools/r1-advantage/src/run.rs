@@ -4,7 +4,7 @@ use crate::Args;
 use crate::convention::{Convention, Spread};
 use crate::estimator::Judged;
 use crate::summary::Summary;
-use r1_records::{Group, Groups, ROUND_END, RecordError, Reward, Rounds, Row};
+use r1_records::{Group, Groups, NO_ROUND, ROUND_END, RecordError, Reward, Rounds, Row, is_over};
 
 /// Reads groups, adds the advantages, writes the rows in their order. A convention that looks at all groups holds them until
 /// the end (of the round); any other hands a group on as soon as it is complete.
@@ -14,12 +14,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let fact = "--kl-beta changes the total of the reward, --part does not look at it";
         return Err(r1_cli::misuse(fact, "give one of the two"));
     }
-    let mut rounds = Rounds::new(args.input.open()?);
     let mut out = args.output.create()?;
+    let mut input = args.input.open()?;
+    let unread = |error| args.input.unread(error);
+    if is_over(&mut input).map_err(unread)? {
+        out.line(NO_ROUND)?;
+        return out.finish();
+    }
+    let mut rounds = Rounds::new(input);
     let mut sieve = args.skip_bad.sieve(&args.input)?;
     let mut metrics = args.metrics.open()?;
     let mut summary = Summary::default();
-    let unread = |error| args.input.unread(error);
     while let Some(mut rows) = rounds.next_round().map_err(unread)? {
         if !rows.is_empty().map_err(unread)? {
             round(&args, &convention, rows.reader(), &mut sieve, &mut summary, &mut out)?;

@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use r1_model::Precision;
 use r1_model::directory::{Claim, recover};
-use r1_records::{RecordError, Rounds};
+use r1_records::{RecordError, Rounds, is_over};
 use r1_train::checkpoint::{State, Status};
 use r1_train::update::Trainer;
 
@@ -91,7 +91,12 @@ pub fn run(mut args: Args, objective: &Objective, precision: Precision) -> Resul
         go_on(&mut args);
     }
     let scores = round::wants_scores(&args, objective);
-    let mut stream = Rounds::new(args.input.open()?);
+    let mut input = args.input.open()?;
+    if is_over(&mut input).map_err(|e| args.input.unread(e))? {
+        r1_cli::note("the stages before have no round left: nothing to do");
+        return Ok(());
+    }
+    let mut stream = Rounds::new(input);
     let mut trainer: Option<Trainer> = None;
     let mut lag = Lag::default();
     while let Some(mut one) = stream.next_round().map_err(|e| args.input.unread(e))? {

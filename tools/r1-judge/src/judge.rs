@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1_cli::{Progress, signals};
-use r1_records::{Groups, Opinion, ROUND_END, RecordError, Rounds, Row};
+use r1_records::{Groups, NO_ROUND, Opinion, ROUND_END, RecordError, Rounds, Row, is_over};
 
 use crate::Args;
 use crate::agreement::{Agreement, Votes};
@@ -124,8 +124,13 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("rows", None);
     signals::watch();
     let began = Instant::now();
-    let mut rounds = Rounds::new(args.input.open()?);
-    let unread = |e| args.input.unread(e);
+    let mut input = args.input.open()?;
+    let unread = |error| args.input.unread(error);
+    if is_over(&mut input).map_err(unread)? {
+        out.line(NO_ROUND)?;
+        return out.finish();
+    }
+    let mut rounds = Rounds::new(input);
     while let Some(mut rows) = rounds.next_round().map_err(unread)? {
         if !rows.is_empty().map_err(unread)? {
             bench.round(rows.reader(), &mut out, &mut progress)?;

@@ -44,6 +44,7 @@ impl Local {
             max_sequences: 64,
             prefill_tokens: args.micro_tokens as usize,
             kv_bytes: ask.kv_memory.saturating_mul(1 << 20),
+            latents: false,
             longest_first: false,
             stop: Vec::new(),
             stop_tokens: Vec::new(),

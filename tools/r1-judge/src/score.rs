@@ -9,7 +9,7 @@ use r1_cli::{Progress, signals};
 use r1_model::batch::Sequence;
 use r1_model::template::{Prompt, Template};
 use r1_model::{LoadOptions, Packed, Policy, Tokenizer, device};
-use r1_records::{Opinion, ROUND_END, RecordError, Rounds, Row};
+use r1_records::{NO_ROUND, Opinion, ROUND_END, RecordError, Rounds, Row, is_over};
 use serde_json::{Map, Value};
 
 use crate::Args;
@@ -141,8 +141,13 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("completions", None);
     signals::watch();
     let began = Instant::now();
-    let mut rounds = Rounds::new(args.input.open()?);
-    let unread = |e| args.input.unread(e);
+    let mut input = args.input.open()?;
+    let unread = |error| args.input.unread(error);
+    if is_over(&mut input).map_err(unread)? {
+        out.line(NO_ROUND)?;
+        return out.finish();
+    }
+    let mut rounds = Rounds::new(input);
     while let Some(mut rows) = rounds.next_round().map_err(unread)? {
         if !rows.is_empty().map_err(unread)? {
             round(args, &mut scorers, rows.reader(), &mut out, &mut progress)?;

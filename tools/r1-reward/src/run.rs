@@ -7,7 +7,8 @@ use crate::part::Part;
 use crate::report::Summary;
 use crate::settings::Settings;
 use crate::{group, parallel, program};
-use r1_records::{ROUND_END, RecordError, Unfolded};
+use r1_records::{NO_ROUND, ROUND_END, RecordError, Unfolded, is_over};
+use std::io::BufRead;
 use std::sync::Arc;
 
 /// A judged row, or what is wrong with it.
@@ -26,8 +27,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut sieve = args.skip_bad.sieve(&args.input)?;
     let mut out = args.output.create()?;
     let mut metrics = args.metrics.open()?;
+    let mut input = args.input.open()?;
+    if is_over(&mut input).map_err(|e| args.input.unread(e))? {
+        out.line(NO_ROUND)?;
+        return out.finish();
+    }
     let mut summary = Summary::default();
-    for batch in judged(&args, &settings)? {
+    for batch in judged(&args, input, &settings)? {
         let Batch { items, ends_round } = batch?;
         for item in items {
             let Some(rewarded) = sieve.pass(item, RecordError::bad_line)? else { continue };
@@ -53,7 +59,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Every row of the input, judged: on all threads from the row alone, then group by group, then by the programs.
-fn judged(args: &Args, settings: &Arc<Settings>) -> anyhow::Result<Batches> {
+fn judged(
+    args: &Args,
+    input: impl BufRead + Send + 'static,
+    settings: &Arc<Settings>,
+) -> anyhow::Result<Batches> {
     let (shared, explain) = (Arc::clone(settings), args.why);
     let judge = move |chunk: Result<Chunk, RecordError>| match chunk {
         Ok(chunk) => {
@@ -63,7 +73,7 @@ fn judged(args: &Args, settings: &Arc<Settings>) -> anyhow::Result<Batches> {
         Err(error) => Ok(Batch { items: vec![Err(error)], ends_round: false }),
     };
     // A row with several completions (OpenR1-Math) is judged as one row a completion.
-    let chunks = Chunks::new(Unfolded::of(args.input.open()?));
+    let chunks = Chunks::new(Unfolded::of(input));
     let mut batches: Batches = Box::new(parallel::in_order(args.threads.count(), chunks, judge));
     if settings.weights.names(&Part::GroupLength) {
         batches = group::through(batches, Arc::clone(settings));

@@ -5,7 +5,7 @@
 //! anything, passes over the tasks of the rounds that DIR has behind it, and goes on with the bytes of an unbroken run. Where DIR is
 //! POLICY itself, the input is that of all of the policy's rounds; else that of the rounds since POLICY.
 //!
-//! A form feed on a line of its own ends each round on the way to r1-grpo.
+//! A form feed on a line of its own ends each round on the way to r1-grpo; two of them say that no round was left to draw.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -179,6 +179,7 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
     tasks::lint(&loaded);
     let mut stream = Stream::open(args, loaded.words.as_ref(), flags.limit)?;
     let mut round = published;
+    let begun = round;
     if round > 0 {
         let tasks = round as usize * size;
         let from = if trail.in_place { "its" } else { "the input's" };
@@ -191,6 +192,9 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
     loop {
         let tasks = stream.next(size, loaded.words.as_ref())?;
         if tasks.is_empty() {
+            if round > 0 && round == begun {
+                out.no_round()?;
+            }
             return out.finish();
         }
         let began = Instant::now();

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use r1_records::{ROUND_END, Row};
+use r1_records::{NO_ROUND, ROUND_END, Row};
 
 use crate::Args;
 use crate::tasks::Task;
@@ -58,6 +58,14 @@ impl Outlet {
     pub fn end_round(&mut self) -> Result<()> {
         match self {
             Outlet::Sink(sink) => sink.line(ROUND_END).and_then(|()| sink.flush_group()),
+            Outlet::Part(part) => Err(anyhow!(part.failed())),
+        }
+    }
+
+    /// All rounds were behind at the start: nobody has anything to do.
+    pub fn no_round(&mut self) -> Result<()> {
+        match self {
+            Outlet::Sink(sink) => sink.line(NO_ROUND),
             Outlet::Part(part) => Err(anyhow!(part.failed())),
         }
     }

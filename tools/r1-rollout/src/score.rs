@@ -8,7 +8,7 @@ use r1_cli::{Progress, signals};
 use r1_kernels::head::Top;
 use r1_model::Packed;
 use r1_model::batch::Sequence;
-use r1_records::{ROUND_END, RecordError, Rounds, Row, Scores};
+use r1_records::{NO_ROUND, ROUND_END, RecordError, Rounds, Row, Scores, is_over};
 use serde::Serialize;
 
 use crate::{Args, tasks};
@@ -52,8 +52,13 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
     signals::watch();
     let started = Instant::now();
     let mut summary = Summary::default();
-    let mut rounds = Rounds::new(args.input.open()?);
-    let unread = |e| args.input.unread(e);
+    let mut input = args.input.open()?;
+    let unread = |error| args.input.unread(error);
+    if is_over(&mut input).map_err(unread)? {
+        out.line(NO_ROUND)?;
+        return out.finish();
+    }
+    let mut rounds = Rounds::new(input);
     while let Some(mut rows) = rounds.next_round().map_err(unread)? {
         if !rows.is_empty().map_err(unread)? {
             round(args, key, &loaded, rows.reader(), &mut out, &mut progress, &mut summary)?;

@@ -63,6 +63,10 @@ pub struct Flags {
     /// Memory for keys and values, in MiB; where it is short, sequences wait and are computed again
     #[arg(long, default_value_t = 1024, value_name = "MIB", conflicts_with = "endpoint")]
     kv_memory: usize,
+    /// What that memory keeps: keys and values, or the latents that an MLA policy makes them from (a fraction of the memory, the
+    /// same rows byte for byte, slower: each step makes keys and values anew)
+    #[arg(long, default_value = "values", value_name = "FORM", value_enum, conflicts_with = "endpoint")]
+    kv_cache: Kept,
     /// Begin with the longest prompts, so that no long one runs on alone at the end; the rows stay in their order, byte for
     /// byte, and groups are kept in memory until it is their turn
     #[arg(long, conflicts_with = "endpoint")]
@@ -80,8 +84,15 @@ pub struct Flags {
     pub show_tokens: bool,
 }
 
+/// What the cache keeps of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kept {
+    Values,
+    Latents,
+}
+
 /// Names of the flags that say how to draw, and would be ignored by `--score`.
-pub const FLAGS: [&str; 25] = [
+pub const FLAGS: [&str; 26] = [
     "follow",
     "prompts",
     "max_lag",
@@ -102,6 +113,7 @@ pub const FLAGS: [&str; 25] = [
     "ask",
     "sequences",
     "kv_memory",
+    "kv_cache",
     "longest_first",
     "limit",
     "resume",
@@ -152,6 +164,7 @@ impl Flags {
             max_sequences: self.sequences,
             prefill_tokens: args.micro_tokens,
             kv_bytes: self.kv_memory.saturating_mul(1 << 20),
+            latents: self.kv_cache == Kept::Latents,
             longest_first: self.longest_first,
             stop: self.stop.clone(),
             stop_tokens: self.stop_tokens(tokenizer)?,

@@ -134,13 +134,15 @@ impl Prefixes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PageForm;
     use super::*;
     use r1_kernels::Precision;
     use r1_kernels::attention::Shape;
 
     fn pages(count: usize) -> Pages {
         let shape = Shape { heads: 1, kv_heads: 1, dk: 2, dv: 2, scale: 1.0 };
-        Pages::with_capacity(count, 1, shape, Precision::F32, None).expect("the host has room")
+        let form = PageForm { layers: 1, shape, precision: Precision::F32, latent: None };
+        Pages::with_capacity(count, &form, None).expect("the host has room")
     }
 
     fn tokens(count: usize, last: u32) -> Vec<u32> {

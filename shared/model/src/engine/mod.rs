@@ -66,6 +66,8 @@ pub struct Limits {
     pub prefill_tokens: usize,
     /// bytes for keys and values
     pub kv_bytes: usize,
+    /// MLA: the cache keeps latents, and every step makes keys and values of them again
+    pub latents: bool,
     /// the longest prompts first, instead of in order: a long one that begins last would run on alone
     pub longest_first: bool,
     /// texts that end a completion; they stay in it
@@ -137,11 +139,10 @@ impl<'a> Engine<'a> {
         if !limits.stop.is_empty() && tokenizer.is_none() {
             bail!("stop strings need a tokenizer, and this policy has none");
         }
-        let (layers, shape, precision) = (policy.config.layers, policy.shape(), policy.precision());
-        let bytes = Pages::page_bytes(layers, shape, precision);
+        let form = policy.page_form(limits.latents)?;
         // No more than all slots could ever hold.
         let longest = pages_for(policy.config.max_position_embeddings) + 1;
-        let total_pages = (limits.kv_bytes / bytes).min(limits.max_sequences.saturating_mul(longest));
+        let total_pages = (limits.kv_bytes / form.bytes()).min(limits.max_sequences.saturating_mul(longest));
         if total_pages < pages_for(limits.max_tokens.saturating_add(1)).saturating_add(1) {
             bail!(
                 "{} bytes of KV memory hold {} positions, one sequence of {} tokens needs more; raise --kv-memory or \
@@ -156,7 +157,7 @@ impl<'a> Engine<'a> {
             tokenizer,
             sampling,
             limits,
-            pages: Pages::with_capacity(total_pages, layers, shape, precision, policy.device())?,
+            pages: Pages::with_capacity(total_pages, &form, policy.device())?,
             prefixes: Prefixes::default(),
             progress: Progress { total_pages, ..Progress::default() },
             between_steps: None,

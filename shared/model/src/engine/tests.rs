@@ -6,13 +6,12 @@ use crate::presets;
 use crate::tokenizer::train;
 use r1_kernels::Precision;
 
-fn policy(preset: &str) -> Policy {
+fn policy(preset: &str, precision: Precision) -> Policy {
     // Bytes and a few words: about 300 tokens, eight of which end a completion.
     let tokenizer =
         train(["What is 2 + 3 * 4?"], 300, 100).expect("it is trained").build().expect("it is built");
     let config = presets::config(preset, &tokenizer).expect("a preset");
-    let mut policy =
-        Policy::initialize(config, 3, LoadOptions::frozen(Some(Precision::F32))).expect("it fits");
+    let mut policy = Policy::initialize(config, 3, LoadOptions::frozen(Some(precision))).expect("it fits");
     policy.config.eos_token_ids = (0..8).collect();
     policy
 }
@@ -23,7 +22,8 @@ fn limits(policy: &Policy, pages: usize) -> Limits {
         min_tokens: 0,
         max_sequences: 64,
         prefill_tokens: 4096,
-        kv_bytes: pages * Pages::page_bytes(policy.config.layers, policy.shape(), policy.precision()),
+        kv_bytes: pages * policy.page_form(false).expect("every policy has it").bytes(),
+        latents: false,
         longest_first: false,
         stop: Vec::new(),
         stop_tokens: Vec::new(),
@@ -65,7 +65,7 @@ fn draw(policy: &Policy, requests: &[Request], limits: Limits) -> (Drawn, Progre
 #[test]
 fn a_tiny_memory_gives_the_bytes_of_a_huge_one() {
     for preset in ["qwen-tiny", "r1-tiny"] {
-        let policy = policy(preset);
+        let policy = policy(preset, Precision::F32);
         let requests = requests(5);
         let (whole, at_ease) = draw(&policy, &requests, limits(&policy, 1000));
         assert_eq!((at_ease.interrupted, at_ease.recomputed), (0, 0));
@@ -90,8 +90,40 @@ fn a_tiny_memory_gives_the_bytes_of_a_huge_one() {
 }
 
 #[test]
+fn latents_give_the_bytes_of_keys_and_values() {
+    let requests = requests(3);
+    let memory = |policy: &Policy, pages: usize| {
+        let kv_bytes = pages * policy.page_form(true).expect("it has latents").bytes();
+        Limits { latents: true, kv_bytes, ..limits(policy, 0) }
+    };
+    for precision in [Precision::F32, Precision::Bf16] {
+        if let Err(fact) = r1_kernels::supports(precision) {
+            eprintln!("skipped: {fact}");
+            continue;
+        }
+        let policy = policy("r1-tiny", precision);
+        let (whole, _) = draw(&policy, &requests, limits(&policy, 1000));
+        let mut interrupted = 0;
+        for (pages, sequences, prefill) in [(1000, 64, 4096), (9, 64, 16), (11, 5, 1)] {
+            let cut = Limits { max_sequences: sequences, prefill_tokens: prefill, ..memory(&policy, pages) };
+            let (drawn, progress) = draw(&policy, &requests, cut);
+            assert!(drawn == whole, "{precision:?}: {pages} pages, {sequences} sequences, {prefill} tokens");
+            interrupted += progress.interrupted;
+        }
+        assert!(interrupted > 0, "so few pages interrupt somebody");
+        let [kept, made] =
+            [true, false].map(|latents| policy.page_form(latents).expect("it has both").bytes());
+        assert!(2 * kept <= made, "{kept} bytes a page of latents, {made} of keys and values");
+    }
+    let dense = policy("qwen-tiny", Precision::F32);
+    let refused =
+        Engine::plan(&dense, None, Sampling::default(), Limits { latents: true, ..limits(&dense, 9) });
+    assert!(refused.is_err_and(|e| e.to_string().contains("no latents")));
+}
+
+#[test]
 fn what_is_known_is_not_computed_again() {
-    let policy = policy("qwen-tiny");
+    let policy = policy("qwen-tiny", Precision::F32);
     let requests = requests(2);
     let (_, progress) = draw(&policy, &requests, limits(&policy, 1000));
     let prompts: usize = requests.iter().map(|r| r.prompt.len()).sum();
@@ -106,7 +138,7 @@ fn what_is_known_is_not_computed_again() {
 
 #[test]
 fn a_smaller_step_serves_the_same_prompts() {
-    let policy = policy("qwen-tiny");
+    let policy = policy("qwen-tiny", Precision::F32);
     let requests = requests(1);
     let (whole, one) = draw(&policy, &requests, limits(&policy, 1000));
     let (cut, many) = draw(&policy, &requests, Limits { prefill_tokens: 10, ..limits(&policy, 1000) });
@@ -115,7 +147,7 @@ fn a_smaller_step_serves_the_same_prompts() {
 
 #[test]
 fn stop_tokens_end_and_min_tokens_hold_them_back() {
-    let policy = policy("qwen-tiny");
+    let policy = policy("qwen-tiny", Precision::F32);
     let requests = requests(8);
     let all = Limits { stop_tokens: (20..40).collect(), ..limits(&policy, 1000) };
     let ends = |id: &u32| *id < 8 || (20..40).contains(id);

@@ -1,16 +1,19 @@
 //! The attention block: grouped-query attention (Llama, Qwen2, Qwen3) and multi-head latent attention (DeepSeek-V3).
 //!
 //! Both end in the same kernel: MLA expands its latent into one key and value per head (the form it trains in), so that
-//! sampling and training share every bit. Where the policy computes in bf16, keys (after rope) and values are rounded to
+//! sampling and training share every bit, also where the cache keeps the latents and every step expands them again. Where the policy computes in bf16, keys (after rope) and values are rounded to
 //! bf16 in every pass, as the cache holds them; gradients pass through that rounding unchanged (straight through), as they
 //! pass through the rounding of the products' operands.
 
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
 use r1_kernels::attention::{self, Segment, Shape};
 use r1_kernels::{Precision, linear, rmsnorm, rope};
 
 use super::buffer::Buffer;
 use super::{Gradients, Policy};
-use crate::cache::Caches;
+use crate::cache::{Caches, Latents, PageForm};
 use crate::config::Attention;
 use crate::parameters::{AttentionIndex, QueryIndex};
 
@@ -68,6 +71,26 @@ struct Latent {
     v: usize,
 }
 
+/// What MLA's keys and values are made from.
+struct LatentRows {
+    /// latents after their norm, [T, rank]
+    normed: Buffer,
+    /// keys that all heads share, rotated, [T, rope]
+    k_rope: Buffer,
+}
+
+/// Every position that some row sees, each once: (page, slot), page after page.
+fn seen(tables: &[&[u32]], lens: &[usize]) -> Vec<(u32, u32)> {
+    let mut slots: BTreeMap<u32, usize> = BTreeMap::new();
+    for (table, &len) in tables.iter().zip(lens) {
+        for (i, &page) in table[..len.div_ceil(attention::PAGE)].iter().enumerate() {
+            let most = slots.entry(page).or_default();
+            *most = (len - i * attention::PAGE).min(attention::PAGE).max(*most);
+        }
+    }
+    slots.iter().flat_map(|(&page, &count)| (0..count as u32).map(move |slot| (page, slot))).collect()
+}
+
 /// Page and slot of each row's own position.
 fn places(tables: &[&[u32]], lens: &[usize]) -> Vec<(u32, u32)> {
     let place = |(table, len): (&&[u32], &usize)| {
@@ -80,6 +103,22 @@ impl Policy {
     pub(crate) fn shape(&self) -> Shape {
         let c = &self.config;
         Shape { heads: c.heads, kv_heads: c.kv_heads(), dk: c.dk(), dv: c.dv(), scale: c.attention_scale }
+    }
+
+    /// What a page of this policy holds: keys and values, or (`latent`) what MLA makes them from.
+    ///
+    /// # Errors
+    /// The policy has no latents.
+    pub(crate) fn page_form(&self, latent: bool) -> Result<PageForm> {
+        let width = match self.config.attention {
+            Attention::Mla { kv_lora_rank, qk_rope_head_dim, .. } => Some(kv_lora_rank + qk_rope_head_dim),
+            Attention::Gqa { .. } => None,
+        };
+        if latent && width.is_none() {
+            bail!("this policy's attention has no latents to cache; leave --kv-cache out");
+        }
+        let (layers, shape, precision) = (self.config.layers, self.shape(), self.precision);
+        Ok(PageForm { layers, shape, precision, latent: width.filter(|_| latent) })
     }
 
     fn latent(&self) -> Latent {
@@ -150,19 +189,31 @@ impl Policy {
         attend: &mut Attend,
     ) -> (Buffer, AttentionTape) {
         let index = &self.index.layers[layer].attention;
+        let s = self.shape();
+        let rows = positions.len();
+        let mut out = Buffer::new(rows * s.heads * s.dv);
+        let mut lse = Buffer::new(rows * s.heads);
+        let o = match index {
+            AttentionIndex::Gqa { o, .. } | AttentionIndex::Mla { o, .. } => *o,
+        };
         let (q, mut k, mut v, extra) = match index {
             AttentionIndex::Gqa { .. } => self.gqa_inputs(index, h, positions),
-            AttentionIndex::Mla { .. } => self.mla_inputs(index, h, positions),
+            AttentionIndex::Mla { .. } => {
+                let (q, latents, extra) = self.mla_inputs(index, h, positions);
+                if let Attend::Paged { caches: Caches::Latent(caches), tables, lens } = attend {
+                    self.attend_to_latents(index, layer, &q, &latents, caches, tables, lens, &mut out);
+                    let (k, v) = (Buffer::new(0), Buffer::new(0));
+                    return (self.project(&out, o, None), AttentionTape { q, k, v, out, lse, extra });
+                }
+                let (k, v) = self.expand(index, &latents);
+                (q, k, v, extra)
+            }
         };
         // As the cache stores them, so that training sees what sampling saw.
         if self.precision == Precision::Bf16 {
             attention::round_to_bf16(&mut k);
             attention::round_to_bf16(&mut v);
         }
-        let s = self.shape();
-        let rows = positions.len();
-        let mut out = Buffer::new(rows * s.heads * s.dv);
-        let mut lse = Buffer::new(rows * s.heads);
         match attend {
             Attend::Packed(segments) => attention::forward(&q, &k, &v, segments, s, &mut out, &mut lse),
             Attend::Paged { caches, tables, lens } => {
@@ -174,9 +225,6 @@ impl Policy {
                 attention::decode(&q, &caches[layer], tables, lens, s, &mut out);
             }
         }
-        let o = match index {
-            AttentionIndex::Gqa { o, .. } | AttentionIndex::Mla { o, .. } => *o,
-        };
         (self.project(&out, o, None), AttentionTape { q, k, v, out, lse, extra })
     }
 
@@ -202,15 +250,15 @@ impl Policy {
         (query, key, value, extra)
     }
 
+    /// MLA's queries and what its keys and values are made from.
     fn mla_inputs(
         &self,
         index: &AttentionIndex,
         h: &[f32],
         positions: &[u32],
-    ) -> (Buffer, Buffer, Buffer, Extra) {
-        let AttentionIndex::Mla { query, kv_a, kv_norm, kv_b, .. } = index else { unreachable!() };
+    ) -> (Buffer, LatentRows, Extra) {
+        let AttentionIndex::Mla { query, kv_a, kv_norm, .. } = index else { unreachable!() };
         let (rows, heads, m) = (positions.len(), self.config.heads, self.latent());
-        let dk = m.nope + m.rope;
         let (mut q, low_rank) = match query {
             QueryIndex::Full(w) => (self.project(h, *w, None), None),
             QueryIndex::LowRank { a, norm, b } => {
@@ -229,15 +277,63 @@ impl Policy {
         }
         rope::apply(&mut k_rope, 1, m.rope, 0, positions, &self.rope, self.config.rope.pairing, false);
         let (normed, _) = self.normed(&latent, *kv_norm, LOW_RANK_EPS);
-        let expanded = self.project(&normed, *kv_b, None);
-        let (mut k, mut v) = (Buffer::new(rows * heads * dk), Buffer::new(rows * heads * m.v));
+        (q, LatentRows { normed, k_rope }, Extra::Latent { query: low_rank, latent })
+    }
+
+    /// Keys and values of all heads: [T, heads · dk], [T, heads · dv].
+    fn expand(&self, index: &AttentionIndex, rows: &LatentRows) -> (Buffer, Buffer) {
+        let AttentionIndex::Mla { kv_b, .. } = index else { unreachable!() };
+        let (heads, m) = (self.config.heads, self.latent());
+        let (count, dk) = (rows.normed.len() / m.rank, m.nope + m.rope);
+        let expanded = self.project(&rows.normed, *kv_b, None);
+        let (mut k, mut v) = (Buffer::new(count * heads * dk), Buffer::new(count * heads * m.v));
         for (i, head) in expanded.chunks_exact(m.nope + m.v).enumerate() {
             let t = i / heads;
             k[i * dk..i * dk + m.nope].copy_from_slice(&head[..m.nope]);
-            k[i * dk + m.nope..(i + 1) * dk].copy_from_slice(&k_rope[t * m.rope..(t + 1) * m.rope]);
+            k[i * dk + m.nope..(i + 1) * dk].copy_from_slice(&rows.k_rope[t * m.rope..(t + 1) * m.rope]);
             v[i * m.v..(i + 1) * m.v].copy_from_slice(&head[m.nope..]);
         }
-        (q, k, v, Extra::Latent { query: low_rank, latent })
+        (k, v)
+    }
+
+    /// Writes the rows' latents, expands all that the rows see, page by page, and attends to that. What is stored are operands of
+    /// the product that expands them, rounded as it rounds them: the keys and values are those of [`Policy::expand`] on the rows
+    /// themselves, bit for bit.
+    fn attend_to_latents(
+        &self,
+        index: &AttentionIndex,
+        layer: usize,
+        q: &[f32],
+        rows: &LatentRows,
+        caches: &mut Latents,
+        tables: &[&[u32]],
+        lens: &[usize],
+        out: &mut [f32],
+    ) {
+        /// Positions that are expanded together.
+        const TOGETHER: usize = 64 * attention::PAGE;
+        let m = self.latent();
+        let both: Vec<f32> = (rows.normed.chunks_exact(m.rank).zip(rows.k_rope.chunks_exact(m.rope)))
+            .flat_map(|(latent, rope)| latent.iter().chain(rope).copied())
+            .collect();
+        let latents = &mut caches.layers[layer];
+        latents.write_rows(&places(tables, lens), &both);
+        let seen = seen(tables, lens);
+        let mut row = vec![0.0; m.rank + m.rope];
+        for places in seen.chunks(TOGETHER) {
+            let mut rows = LatentRows {
+                normed: Buffer::new(places.len() * m.rank),
+                k_rope: Buffer::new(places.len() * m.rope),
+            };
+            for (i, &(page, slot)) in places.iter().enumerate() {
+                latents.read_row(page, slot as usize, &mut row);
+                rows.normed[i * m.rank..(i + 1) * m.rank].copy_from_slice(&row[..m.rank]);
+                rows.k_rope[i * m.rope..(i + 1) * m.rope].copy_from_slice(&row[m.rank..]);
+            }
+            let (k, v) = self.expand(index, &rows);
+            caches.expanded.write_rows(places, &k, &v);
+        }
+        attention::decode(q, &caches.expanded, tables, lens, self.shape(), out);
     }
 
     /// Backward of [`Policy::attention_forward`]: `dy` [T, C] in, `dh` [T, C] out (overwritten), gradients added.
