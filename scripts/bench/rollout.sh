@@ -5,14 +5,16 @@
 #   scripts/bench/rollout.sh POLICY TINY PYTHON [GGUF]
 #
 # POLICY and TINY: policy directories (SmolLM2-135M from its GGUF file; r1-tiny). PYTHON: with torch and transformers; with
-# llama_cpp and gguf too where GGUF, POLICY's file, is given. REPEAT=3, CASES="many one prefill groups tiny", PEERS="transformers llama" (and transformers-bf16).
+# llama_cpp and gguf too where GGUF, POLICY's file, is given. REPEAT=3, CASES="many one prefill groups tiny", PEERS="transformers transformers-bf16 llama",
+# PEER_CASES="many one prefill tiny" (groups take them minutes each). About a quarter of an hour; PEERS= times ours alone.
 #
 # many: 64 prompts of about 40 tokens, 64 new ones each. one: one of them. prefill: 8 prompts of about 512 tokens, one new token.
 # groups: the same prompts, 16 completions of 64 tokens each. tiny: 256 prompts of about 16 tokens, 64 new ones each, of TINY.
 # After the table: groups against prefill plus the same decoding behind short prompts.
 set -euo pipefail
 policy=$1 tiny=$2 python=$3 gguf=${4-}
-repeat=${REPEAT-3} cases=${CASES-many one prefill groups tiny} peers=${PEERS-transformers llama}
+repeat=${REPEAT-3} cases=${CASES-many one prefill groups tiny} peers=${PEERS-transformers transformers-bf16 llama}
+peer_cases=${PEER_CASES-many one prefill tiny}
 here=$(dirname "$0")
 bin=${BIN-$here/../../target/release}
 work=$(mktemp -d)
@@ -57,7 +59,7 @@ for dtype in bf16 f32; do
     fi
   done
 done >> "$work/times"
-"$python" "$here/rollout_peers.py" "$policy" "$tiny" "$work" "$gguf" "$repeat" "$cases" "$peers" >> "$work/times"
+"$python" "$here/rollout_peers.py" "$policy" "$tiny" "$work" "$gguf" "$repeat" "$peer_cases" "$peers" >> "$work/times"
 
 awk -F, '
   { if (!($1 in row)) { row[$1]; rows[++m] = $1 } if (!($2 in column)) { column[$2]; columns[++n] = $2 } rate[$1, $2] = $4 / $3 }
