@@ -74,6 +74,12 @@ impl Sink {
         self.judge(result)
     }
 
+    /// Writes a line that the next stage waits for.
+    pub fn mark(&mut self, text: &str) -> anyhow::Result<()> {
+        self.line(text)?;
+        self.flush_group()
+    }
+
     /// Turns the result of writing through [`Write`] into a tool's result: a reader who has left ends the tool quietly, and a
     /// full disk is named.
     pub fn judge<T>(&self, result: io::Result<T>) -> anyhow::Result<T> {

@@ -39,7 +39,7 @@ pub use group::{Group, Groups};
 pub use number::to_json;
 pub use reader::Reader;
 pub use reward::{Judgement, Opinion, Reward};
-pub use rounds::{NO_ROUND, ROUND_END, Round, Rounds, ends_round, is_over};
+pub use rounds::{NO_ROUND, ROUND_END, Round, Rounds, each_round, ends_round, is_over};
 pub use row::Row;
 pub use section::{FinishReason, Outline, Rollout, Scores};
 pub use unfold::Unfolded;

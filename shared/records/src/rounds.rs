@@ -117,6 +117,34 @@ impl<R: BufRead> Read for Round<'_, R> {
     }
 }
 
+/// What a filter does with a stream: each round's rows go to `work`, and the lines that end rounds on to `out` through `mark`. Gives
+/// whether there was anything to do: not where the stream says [`NO_ROUND`], which is handed on.
+///
+/// # Errors
+/// Those of `work` and `mark`, and what `unread` makes of a stream that cannot be read.
+pub fn each_round<R: BufRead, O, E>(
+    mut input: R,
+    out: &mut O,
+    unread: impl Fn(io::Error) -> E,
+    mark: impl Fn(&mut O, &str) -> Result<(), E>,
+    mut work: impl FnMut(Reader<&mut Round<'_, R>>, &mut O) -> Result<(), E>,
+) -> Result<bool, E> {
+    if is_over(&mut input).map_err(&unread)? {
+        mark(out, NO_ROUND)?;
+        return Ok(false);
+    }
+    let mut rounds = Rounds::new(input);
+    while let Some(mut rows) = rounds.next_round().map_err(&unread)? {
+        if !rows.is_empty().map_err(&unread)? {
+            work(rows.reader(), out)?;
+        }
+        if rows.is_whole() {
+            mark(out, ROUND_END)?;
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +190,36 @@ mod tests {
     fn a_stream_says_that_it_has_no_rounds() {
         let over = |file: &[u8]| is_over(&mut BufReader::new(file)).unwrap();
         assert!(over(b"\x0c\x0c\n") && !over(b"\x0c\n") && !over(b"") && !over(b"{}\n\x0c\x0c\n"));
+    }
+
+    #[test]
+    fn a_filter_hands_on_what_ends_a_round() {
+        let through = |file: &[u8]| {
+            let mut out = Vec::new();
+            let mark = |out: &mut Vec<String>, mark: &str| {
+                out.push(mark.to_string());
+                Ok(())
+            };
+            let worked = each_round(
+                file,
+                &mut out,
+                |e| e.to_string(),
+                mark,
+                |rows, out| {
+                    out.extend(
+                        rows.map(|row| row.map_or_else(|e| e.to_string(), |row| row.text().to_string())),
+                    );
+                    Ok(())
+                },
+            );
+            (worked.unwrap(), out)
+        };
+        let text = |parts: &[&str]| parts.iter().map(|part| part.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            through(b"{}\n\x0c\n\x0c\n{\"a\":1}\n"),
+            (true, text(&["{}", "\u{c}", "\u{c}", "{\"a\":1}"]))
+        );
+        assert_eq!(through(b"\x0c\x0c\n"), (false, text(&["\u{c}\u{c}"])));
     }
 
     #[test]

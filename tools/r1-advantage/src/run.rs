@@ -4,7 +4,8 @@ use crate::Args;
 use crate::convention::{Convention, Spread};
 use crate::estimator::Judged;
 use crate::summary::Summary;
-use r1_records::{Group, Groups, NO_ROUND, ROUND_END, RecordError, Reward, Rounds, Row, is_over};
+use r1_cli::Sink;
+use r1_records::{Group, Groups, RecordError, Reward, Row, each_round};
 
 /// Reads groups, adds the advantages, writes the rows in their order. A convention that looks at all groups holds them until
 /// the end (of the round); any other hands a group on as soon as it is complete.
@@ -15,24 +16,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(r1_cli::misuse(fact, "give one of the two"));
     }
     let mut out = args.output.create()?;
-    let mut input = args.input.open()?;
-    let unread = |error| args.input.unread(error);
-    if is_over(&mut input).map_err(unread)? {
-        out.line(NO_ROUND)?;
-        return out.finish();
-    }
-    let mut rounds = Rounds::new(input);
     let mut sieve = args.skip_bad.sieve(&args.input)?;
     let mut metrics = args.metrics.open()?;
     let mut summary = Summary::default();
-    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
-        if !rows.is_empty().map_err(unread)? {
-            round(&args, &convention, rows.reader(), &mut sieve, &mut summary, &mut out)?;
-        }
-        if rows.is_whole() {
-            out.line(ROUND_END)?;
-            out.flush_group()?;
-        }
+    let unread = |e| args.input.unread(e);
+    let worked = each_round(args.input.open()?, &mut out, unread, Sink::mark, |rows, out| {
+        round(&args, &convention, rows, &mut sieve, &mut summary, out)
+    })?;
+    if !worked {
+        return out.finish();
     }
     sieve.finish()?;
     out.finish()?;
@@ -53,7 +45,7 @@ fn round(
     rows: impl Iterator<Item = Result<Row, RecordError>>,
     sieve: &mut r1_cli::Sieve,
     summary: &mut Summary,
-    out: &mut r1_cli::Sink,
+    out: &mut Sink,
 ) -> anyhow::Result<()> {
     let mut held: Vec<Group> = Vec::new();
     let mut held_rows: Vec<Judged> = Vec::new();
@@ -101,7 +93,7 @@ fn round(
     Ok(())
 }
 
-fn write(row: &mut Row, advantage: Option<f64>, args: &Args, out: &mut r1_cli::Sink) -> anyhow::Result<()> {
+fn write(row: &mut Row, advantage: Option<f64>, args: &Args, out: &mut Sink) -> anyhow::Result<()> {
     row.set("advantage", &advantage.unwrap_or(0.0)).map_err(|error| args.input.blame(error))?;
     out.line(row.text())
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1_cli::{Progress, signals};
-use r1_records::{Groups, NO_ROUND, Opinion, ROUND_END, RecordError, Rounds, Row, is_over};
+use r1_cli::{Progress, Sink, signals};
+use r1_records::{Groups, Opinion, RecordError, Row, each_round};
 
 use crate::Args;
 use crate::agreement::{Agreement, Votes};
@@ -124,21 +124,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("rows", None);
     signals::watch();
     let began = Instant::now();
-    let mut input = args.input.open()?;
-    let unread = |error| args.input.unread(error);
-    if is_over(&mut input).map_err(unread)? {
-        out.line(NO_ROUND)?;
+    let unread = |e| args.input.unread(e);
+    let worked = each_round(args.input.open()?, &mut out, unread, Sink::mark, |rows, out| {
+        bench.round(rows, out, &mut progress)
+    })?;
+    if !worked {
         return out.finish();
-    }
-    let mut rounds = Rounds::new(input);
-    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
-        if !rows.is_empty().map_err(unread)? {
-            bench.round(rows.reader(), &mut out, &mut progress)?;
-        }
-        if rows.is_whole() {
-            out.line(ROUND_END)?;
-            out.flush_group()?;
-        }
     }
     progress.finish();
     out.finish()?;
@@ -154,7 +145,7 @@ impl Bench<'_> {
     fn round(
         &mut self,
         rows: impl Iterator<Item = Result<Row, RecordError>>,
-        out: &mut r1_cli::Sink,
+        out: &mut Sink,
         progress: &mut Progress,
     ) -> Result<()> {
         let mut waiting: Vec<Vec<Row>> = Vec::new();
@@ -177,12 +168,7 @@ impl Bench<'_> {
     }
 
     /// Judges what waits, and writes it.
-    fn flush(
-        &mut self,
-        waiting: &mut Vec<Vec<Row>>,
-        out: &mut r1_cli::Sink,
-        progress: &mut Progress,
-    ) -> Result<()> {
+    fn flush(&mut self, waiting: &mut Vec<Vec<Row>>, out: &mut Sink, progress: &mut Progress) -> Result<()> {
         let (mut questions, mut matters) = (Vec::new(), Vec::new());
         let mut rows: Vec<Row> = Vec::new();
         for unit in waiting.drain(..) {

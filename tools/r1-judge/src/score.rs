@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
-use r1_cli::{Progress, signals};
+use r1_cli::{Progress, Sink, signals};
 use r1_model::batch::Sequence;
 use r1_model::template::{Prompt, Template};
 use r1_model::{LoadOptions, Packed, Policy, Tokenizer, device};
-use r1_records::{NO_ROUND, Opinion, ROUND_END, RecordError, Rounds, Row, is_over};
+use r1_records::{Opinion, RecordError, Row, each_round};
 use serde_json::{Map, Value};
 
 use crate::Args;
@@ -141,21 +141,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut progress = Progress::new("completions", None);
     signals::watch();
     let began = Instant::now();
-    let mut input = args.input.open()?;
-    let unread = |error| args.input.unread(error);
-    if is_over(&mut input).map_err(unread)? {
-        out.line(NO_ROUND)?;
+    let unread = |e| args.input.unread(e);
+    let worked = each_round(args.input.open()?, &mut out, unread, Sink::mark, |rows, out| {
+        round(args, &mut scorers, rows, out, &mut progress)
+    })?;
+    if !worked {
         return out.finish();
-    }
-    let mut rounds = Rounds::new(input);
-    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
-        if !rows.is_empty().map_err(unread)? {
-            round(args, &mut scorers, rows.reader(), &mut out, &mut progress)?;
-        }
-        if rows.is_whole() {
-            out.line(ROUND_END)?;
-            out.flush_group()?;
-        }
     }
     progress.finish();
     out.finish()?;
@@ -171,7 +162,7 @@ fn round(
     args: &Args,
     scorers: &mut [Scorer],
     rows: impl Iterator<Item = Result<Row, RecordError>>,
-    out: &mut r1_cli::Sink,
+    out: &mut Sink,
     progress: &mut Progress,
 ) -> Result<()> {
     let (mut waiting, mut tokens): (Vec<(Row, Vec<Ids>)>, usize) = (Vec::new(), 0);
@@ -201,7 +192,7 @@ fn flush(
     args: &Args,
     scorers: &mut [Scorer],
     waiting: &mut Vec<(Row, Vec<Ids>)>,
-    out: &mut r1_cli::Sink,
+    out: &mut Sink,
     progress: &mut Progress,
 ) -> Result<()> {
     let mut columns = Vec::new();

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1_cli::{Progress, signals};
+use r1_cli::{Progress, Sink, signals};
 use r1_kernels::head::Top;
 use r1_model::Packed;
 use r1_model::batch::Sequence;
-use r1_records::{NO_ROUND, ROUND_END, RecordError, Rounds, Row, Scores, is_over};
+use r1_records::{RecordError, Row, Scores, each_round};
 use serde::Serialize;
 
 use crate::{Args, tasks};
@@ -52,21 +52,12 @@ pub fn run(args: &Args, key: &str) -> Result<()> {
     signals::watch();
     let started = Instant::now();
     let mut summary = Summary::default();
-    let mut input = args.input.open()?;
-    let unread = |error| args.input.unread(error);
-    if is_over(&mut input).map_err(unread)? {
-        out.line(NO_ROUND)?;
+    let unread = |e| args.input.unread(e);
+    let worked = each_round(args.input.open()?, &mut out, unread, Sink::mark, |rows, out| {
+        round(args, key, &loaded, rows, out, &mut progress, &mut summary)
+    })?;
+    if !worked {
         return out.finish();
-    }
-    let mut rounds = Rounds::new(input);
-    while let Some(mut rows) = rounds.next_round().map_err(unread)? {
-        if !rows.is_empty().map_err(unread)? {
-            round(args, key, &loaded, rows.reader(), &mut out, &mut progress, &mut summary)?;
-        }
-        if rows.is_whole() {
-            out.line(ROUND_END)?;
-            out.flush_group()?;
-        }
     }
     progress.finish();
     out.finish()?;
@@ -87,7 +78,7 @@ fn round(
     key: &str,
     loaded: &tasks::Loaded,
     rows: impl Iterator<Item = Result<Row, RecordError>>,
-    out: &mut r1_cli::Sink,
+    out: &mut Sink,
     progress: &mut Progress,
     summary: &mut Summary,
 ) -> Result<()> {
@@ -165,7 +156,7 @@ fn flush(
     key: &str,
     loaded: &tasks::Loaded,
     waiting: &mut Vec<Waiting>,
-    out: &mut r1_cli::Sink,
+    out: &mut Sink,
     progress: &mut Progress,
     summary: &mut Summary,
 ) -> Result<()> {
