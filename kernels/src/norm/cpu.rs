@@ -30,13 +30,14 @@ fn block_body(values: &[f32]) -> f64 {
 
 #[inline(always)]
 fn all_finite_body(values: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let mut bad = [0u32; 16];
-    let (rows, rest) = values.as_chunks::<16>();
+    // Without its sign a value's bits ascend with it: infinity is above all that is finite, NaN above infinity.
+    const SIGN: u32 = 1 << 31;
+    let mut greatest = [0u32; 64];
+    let (rows, rest) = values.as_chunks::<64>();
     for row in rows {
-        for l in 0..16 {
-            bad[l] |= u32::from(row[l].to_bits() & EXPONENT == EXPONENT);
+        for l in 0..64 {
+            greatest[l] = greatest[l].max(row[l].to_bits() & !SIGN);
         }
     }
-    bad.iter().all(|&b| b == 0) && rest.iter().all(|v| v.is_finite())
+    greatest.iter().all(|&bits| f32::from_bits(bits).is_finite()) && rest.iter().all(|v| v.is_finite())
 }

@@ -19,6 +19,8 @@ use crate::threads::{self, SharedMut};
 
 /// Values that are worth a task of their own.
 const GRAIN: usize = 1 << 14;
+/// Values of x whose rows the caches keep, beside those of dy and dx.
+const NEAR: usize = 1 << 17;
 
 /// y = x · rstd · w for every row of x; keeps rstd for the backward pass.
 ///
@@ -66,24 +68,36 @@ pub fn backward(
 ) {
     check("rmsnorm::backward", x.len(), w.len(), rstd.len(), dx.len());
     assert_eq!(dy.len(), x.len(), "rmsnorm::backward: dy and x differ in length");
+    let c = w.len();
+    assert!(dw.as_ref().is_none_or(|dw| dw.len() == c), "rmsnorm::backward: dw and w differ in length");
+    let Some(dw) = dw else { return slopes(dy, x, w, rstd, dx, accumulate_dx) };
+    // Some rows are in the caches still when the columns' sums come to them.
+    let rows = (NEAR / c).max(1);
+    let parts =
+        dy.chunks(rows * c).zip(x.chunks(rows * c)).zip(rstd.chunks(rows)).zip(dx.chunks_mut(rows * c));
+    for (((dy, x), rstd), dx) in parts {
+        slopes(dy, x, w, rstd, dx, accumulate_dx);
+        // Columns are independent sums over all rows, so their split is free.
+        let tasks = (x.len() / GRAIN).clamp(1, threads::count() * 2);
+        let width = c.div_ceil(tasks).next_multiple_of(WIDTH);
+        let dw = SharedMut::new(dw);
+        threads::parallel(c.div_ceil(width), |task| {
+            let columns = task * width..c.min((task + 1) * width);
+            // SAFETY: tasks have disjoint columns.
+            let dw = unsafe { dw.slice(columns.clone()) };
+            cpu::backward_weight(dy, x, rstd, c, columns.start, dw);
+        });
+    }
+}
+
+/// dx of some rows.
+fn slopes(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mut [f32], accumulate: bool) {
     let (dx, c) = (SharedMut::new(dx), w.len());
     by_rows(rstd.len(), c, |rows| {
         let at = rows.start * c..rows.end * c;
         // SAFETY: tasks have disjoint rows.
         let dx = unsafe { dx.slice(at.clone()) };
-        cpu::backward(&dy[at.clone()], &x[at], w, &rstd[rows], dx, accumulate_dx);
-    });
-    let Some(dw) = dw else { return };
-    assert_eq!(dw.len(), c, "rmsnorm::backward: dw and w differ in length");
-    let dw = SharedMut::new(dw);
-    // Columns are independent sums over all rows, so their split is free.
-    let tasks = (x.len() / GRAIN).clamp(1, threads::count() * 2);
-    let width = c.div_ceil(tasks).next_multiple_of(WIDTH);
-    threads::parallel(c.div_ceil(width), |task| {
-        let columns = task * width..c.min((task + 1) * width);
-        // SAFETY: tasks have disjoint columns.
-        let dw = unsafe { dw.slice(columns.clone()) };
-        cpu::backward_weight(dy, x, rstd, c, columns.start, dw);
+        cpu::backward(&dy[at.clone()], &x[at], w, &rstd[rows], dx, accumulate);
     });
 }
 
