@@ -40,8 +40,12 @@
 //!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, streams: View<u64>, positions: View<u32>,
 //!                       tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
 //!                    (logits [B, v]; streams are `Stream`s by their bits)
+//!                  top<T>(device, h, w: View<T>, c, inv_temperature: View<f32>, n) -> head::Top
+//! divergence::cuda backward<T, U>(device, h, w: View<T>, c, Teacher<U>, beta, inv_temperature, weights: View<f32>, dh: ViewMut<f32>,
+//!                                 dw: Option<ViewMut<f32>>) -> Buffer<f32>
 //! adamw::cuda      update(device, w, m, v: ViewMut<f32>, g: View<f32>, half: Option<ViewMut<u16>>, &Step)
-//! norm::cuda       sum_of_squares(device, g: View<f32>) -> f64    first_non_finite(device, g: View<f32>) -> Option<usize>
+//! norm::cuda       sums_of_squares(device, &[View<f32>]) -> Vec<f64>    first_non_finite<T>(device, &[View<T>]) -> Vec<Option<usize>>
+//!                    (one wait for all)
 //! moe::cuda        route(device, logits: View<f32>, bias: Option<View<f32>>, &Router) -> Routing, and the other ops of the host
 //! ```
 
@@ -70,6 +74,7 @@ pub(crate) use product::{Operand, Product};
 pub(crate) const SOURCES: &[Source] = &[
     crate::adamw::cuda::SOURCE,
     crate::attention::cuda::SOURCE,
+    crate::divergence::cuda::SOURCE,
     crate::embedding::cuda::SOURCE,
     crate::head::cuda::SOURCE,
     crate::linear::cuda::SOURCE,
