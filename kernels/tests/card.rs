@@ -62,7 +62,7 @@ fn work(d: &Device) -> Result<Vec<Vec<u32>>, Error> {
     let (mut normed, mut rstd) = (Buffer::<u16>::zeros(d, "t", m * k)?, Buffer::<f32>::zeros(d, "t", m)?);
     rmsnorm::cuda::forward(d, x32.all(), x32.part(0..k), 1e-6, normed.all_mut(), rstd.all_mut())?;
     keep(normed.download("t")?.into_iter().map(Float::widen).collect());
-    keep(vec![norm::cuda::sum_of_squares(d, x32.all())? as f32]);
+    keep(norm::cuda::sums_of_squares(d, &[x32.all(), w32.all()])?.into_iter().map(|x| x as f32).collect());
 
     // More shared memory than a block has without asking.
     let s = Shape { heads: 2, kv_heads: 1, dk: 128, dv: 128, scale: 0.1 };

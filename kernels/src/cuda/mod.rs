@@ -20,6 +20,7 @@
 //!                  backward_weight<D>(device, dy: View<D>, x: View<D>, n, k, dw: ViewMut<f32>)
 //!                  backward_bias<D>(device, dy: View<D>, db: ViewMut<f32>)
 //!                  convert<X, Y>(device, from: View<X>, to: ViewMut<Y>)    add<Y>(device, x: ViewMut<f32>, y: View<Y>)
+//!                  LowRank<T> { a, b: View<T>, n, k, rank, rows, scale }    .forward_add   .backward_input_add   .backward_weights
 //! embedding::cuda  forward<T>(device, table: View<T>, c, ids: View<u32>, y: ViewMut<f32>)
 //!                  backward(device, dy: View<f32>, c, ids: &[u32], dtable: ViewMut<f32>)
 //! rope::cuda       Table::of(device, &rope::Table)

@@ -5,10 +5,8 @@ use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut
 use crate::head::cuda::{THREADS, chunk_rows};
 use crate::linear::cuda as linear;
 
-pub(crate) const SOURCE: Source = Source {
-    name: "divergence",
-    text: concat!(include_str!("../head/rows.cuh"), include_str!("cuda.cu")),
-};
+pub(crate) const SOURCE: Source =
+    Source { name: "divergence", text: concat!(include_str!("../head/rows.cuh"), include_str!("cuda.cu")) };
 
 /// Where the teacher's distributions come from.
 #[derive(Clone, Copy)]
@@ -131,7 +129,8 @@ pub fn backward<T: Float, U: Float>(
         let (kernel, before) = match &lists {
             Some(l) => {
                 let (starts, tails) = (l.starts.part(part.start..part.end + 1), l.tails.part(part.clone()));
-                let lists = [Arg::from(&l.ids), (&l.logprobs).into(), starts.into(), tails.into(), (&l.own).into()];
+                let lists =
+                    [Arg::from(&l.ids), (&l.logprobs).into(), starts.into(), tails.into(), (&l.own).into()];
                 ("listed", [&[Arg::from(&logits), v.into()], &lists[..]].concat())
             }
             None => {
@@ -158,11 +157,18 @@ mod tests {
     use crate::divergence;
 
     /// Divergences and gradients of a case on the device, its operands in either type.
-    fn run<T: Float>(device: &Device, k: &Case, teacher: usize, beta: f32, to: fn(&[f32]) -> Vec<T>) -> [Vec<f32>; 3] {
+    fn run<T: Float>(
+        device: &Device,
+        k: &Case,
+        teacher: usize,
+        beta: f32,
+        to: fn(&[f32]) -> Vec<T>,
+    ) -> [Vec<f32>; 3] {
         let (h, w) = (on(device, &to(&k.h)), on(device, &to(&k.w)));
         let (teacher_h, teacher_w) = (on(device, &to(&k.teacher_h)), on(device, &to(&k.teacher_w)));
         let (t, weights) = (on(device, &k.inv_temperature), on(device, &k.weights));
-        let (mut dh, mut dw) = (on(device, &values(7, k.h.len(), 1.0)), on(device, &values(6, k.w.len(), 1.0)));
+        let (mut dh, mut dw) =
+            (on(device, &values(7, k.h.len(), 1.0)), on(device, &values(6, k.w.len(), 1.0)));
         let lists = k.lists(0..k.weights.len());
         let (c, their_c) = (k.head.k(), k.teacher_head.k());
         let teacher: Teacher<T> = match teacher {
@@ -179,7 +185,9 @@ mod tests {
     #[test]
     fn every_teacher_pulls_as_on_the_cpu() {
         each_device(|device| {
-            for (rows, v, c, more) in [(1, 1, 1, 0), (2, 5, 3, 2), (3, 16, 8, -3), (7, 700, 4, 0), (19, 133, 12, 5)] {
+            for (rows, v, c, more) in
+                [(1, 1, 1, 0), (2, 5, 3, 2), (3, 16, 8, -3), (7, 700, 4, 0), (19, 133, 12, 5)]
+            {
                 let k = case(rows, v, c, more);
                 // What bf16 operands hold, so that both sides see the same numbers.
                 let k = k.rounded(|x| widen(&narrow(x)));
@@ -188,18 +196,28 @@ mod tests {
                         let (mut dh, mut dw) = (values(7, k.h.len(), 1.0), values(6, k.w.len(), 1.0));
                         let lists = k.lists(0..rows);
                         let nothing = vec![0.0; rows];
-                        let zeros = crate::linear::Weight::pack(&vec![0.0; v], v, 1, crate::Precision::F32, false);
+                        let zeros =
+                            crate::linear::Weight::pack(&vec![0.0; v], v, 1, crate::Precision::F32, false);
                         let here = match teacher {
                             0 => divergence::Teacher::Live { h: &k.teacher_h, w: &k.teacher_head },
                             1 => {
-                                let (ids, logprobs, starts) = (&lists.ids[..], &lists.logprobs[..], &lists.starts[..]);
+                                let (ids, logprobs, starts) =
+                                    (&lists.ids[..], &lists.logprobs[..], &lists.starts[..]);
                                 divergence::Teacher::Listed { ids, logprobs, starts }
                             }
                             _ => divergence::Teacher::Live { h: &nothing, w: &zeros },
                         };
                         let (t, weights) = (&k.inv_temperature, &k.weights);
-                        let wanted =
-                            divergence::backward(&k.h, &k.head, here, beta, t, weights, &mut dh, Some(&mut dw));
+                        let wanted = divergence::backward(
+                            &k.h,
+                            &k.head,
+                            here,
+                            beta,
+                            t,
+                            weights,
+                            &mut dh,
+                            Some(&mut dw),
+                        );
                         let what = format!("{rows} {v} {c} {more} teacher {teacher} beta {beta}");
                         let [found, fh, fw] = run(device, &k, teacher, beta, <[f32]>::to_vec);
                         for (a, b) in found.iter().zip(&wanted) {

@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(not(feature = "cuda"))]
 mod absent;
 #[cfg(feature = "cuda")]
+mod adapter;
+#[cfg(feature = "cuda")]
 mod attention;
 #[cfg(feature = "cuda")]
 mod cache;
@@ -30,6 +32,8 @@ mod passes;
 mod project;
 #[cfg(feature = "cuda")]
 mod tensors;
+#[cfg(feature = "cuda")]
+mod toward;
 
 #[cfg(not(feature = "cuda"))]
 pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, open};

@@ -62,7 +62,10 @@ fn the_most_probable_are_the_cpu_s() {
                 // Sums of a row differ in the last bits, and with them all its log-probabilities alike: the tokens are the same.
                 assert_eq!(found.ids, wanted.ids, "{n} of {v}");
                 near("top", &found.logprobs, &wanted.logprobs, 3e-6);
-                let (h, w) = (on(device, &narrow(&h.download("test").unwrap())), on(device, &narrow(&w.download("test").unwrap())));
+                let (h, w) = (
+                    on(device, &narrow(&h.download("test").unwrap())),
+                    on(device, &narrow(&w.download("test").unwrap())),
+                );
                 let half = top(device, h.all(), w.all(), c, by.all(), n).unwrap();
                 assert_eq!(half, found, "bf16 holds these operands");
             }

@@ -1,11 +1,14 @@
 //! Without the feature `cuda`: types that have no value, so that whoever asks for one is given none.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 use r1_kernels::attention::Shape;
 use r1_kernels::{Precision, adamw, head, rope};
 
 use crate::batch::Packed;
 use crate::config::Config;
+use crate::network::toward::Toward;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
 use crate::random::Stream;
@@ -117,6 +120,41 @@ impl Network {
     }
 
     pub(crate) fn logprobs(&self, _: &Packed, _: &[f32], _: bool) -> Result<head::Output> {
+        match self.0 {}
+    }
+
+    pub(crate) fn logprobs_with_top(
+        &self,
+        _: &Packed,
+        _: &[f32],
+        _: usize,
+    ) -> Result<(head::Output, head::Top)> {
+        match self.0 {}
+    }
+
+    pub(crate) fn backward_toward(
+        &self,
+        _: &Packed,
+        _: &[f32],
+        _: Tape,
+        _: &[f32],
+        _: &Toward,
+        _: &mut Gradients,
+    ) -> Result<Vec<f32>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn adapt(
+        &mut self,
+        _: usize,
+        _: (usize, f32),
+        _: Vec<Range<usize>>,
+        _: [&Parameter; 2],
+    ) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn switch_adapter(&mut self, _: bool) {
         match self.0 {}
     }
 
