@@ -127,4 +127,26 @@ fn a_card_does_what_the_emulated_one_does() {
     }
     drop(most);
     assert!(Buffer::<u8>::uninit(&card, "the other", 1 << 20).is_ok());
+
+    // A process that waits for its turn keeps nothing that it does not use.
+    let kept = Buffer::of(&card, "the test", &[1.5f32; 1000]).unwrap();
+    drop(Buffer::<u8>::uninit(&card, "the test", 1 << 20).unwrap());
+    let (before, peak) = (free_for_others(), card.peak());
+    assert!((free - 4096..total).contains(&peak), "{peak} of {total}");
+    card.release().unwrap();
+    assert!(free_for_others() >= before + (1 << 20));
+    assert_eq!(card.peak(), peak);
+    assert_eq!(kept.download("the test").unwrap(), [1.5; 1000]);
+}
+
+/// Bytes that the driver has free for any process.
+fn free_for_others() -> usize {
+    let (mut free, mut total) = (0usize, 0usize);
+    // SAFETY: the imitated driver is open; the function has this type.
+    unsafe {
+        let at = libc::dlsym(libc::RTLD_DEFAULT, c"cuMemGetInfo_v2".as_ptr());
+        let ask: extern "C" fn(*mut usize, *mut usize) -> i32 = std::mem::transmute(at);
+        ask(&raw mut free, &raw mut total);
+    }
+    free
 }

@@ -18,7 +18,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Whether the programs can use GPUs.
-fn built(policy: &str, task: &str) -> bool {
+pub fn built(policy: &str, task: &str) -> bool {
     let outcome = emulated("r1-rollout", &[policy, "--device", "cuda", "--max-tokens", "2", "-q"], task);
     let absent = ["built without GPUs", "g++"].iter().find(|word| outcome.stderr.contains(**word));
     if let Some(word) = absent {
@@ -98,4 +98,16 @@ fn a_policy_is_sampled_scored_and_trained_on_a_device_as_on_the_cpu() {
     let over = ["--adapter", text(&adapter)];
     let drawn = [&[policy, "--device", "cuda"], &over[..], &draw[..]].concat();
     assert_eq!(rows(&emulated("r1-rollout", &drawn, &tasks).success()).len(), 6);
+
+    // What is asked before a run, of the device.
+    let ask = |flag| {
+        let out = dir.path().join("asked");
+        let flags = [policy, "-o", text(&out), "--device", "cuda", "--batch-size", "2", flag];
+        emulated("r1-sft", &flags, &corpus)
+    };
+    let plan = ask("--plan");
+    assert!(plan.code() == 0 && plan.stderr.contains("MiB that are free on the GPU"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("the same in bf16, for products"), "{}", plan.stderr);
+    let selftest = ask("--selftest");
+    assert!(selftest.code() == 0 && selftest.stderr.contains("agrees"), "{}", selftest.stderr);
 }

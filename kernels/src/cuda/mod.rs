@@ -95,8 +95,12 @@ pub(crate) trait Backing: Send + Sync {
     fn processors(&self) -> u32;
     /// Bytes free, bytes in all.
     fn memory(&self) -> Result<(usize, usize), Error>;
+    /// Most bytes that this process has held.
+    fn peak(&self) -> usize;
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error>;
     fn give(&self, at: u64, bytes: usize);
+    /// Gives back to the system what was given here.
+    fn release(&self, op: &'static str) -> Result<(), Error>;
     fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error>;
     fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error>;
     fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error>;
@@ -174,12 +178,26 @@ impl Device {
         self.0.memory()
     }
 
+    /// Most bytes that buffers of this process, in use or kept for the next, have held so far.
+    pub fn peak(&self) -> usize {
+        self.0.peak()
+    }
+
     /// Waits until all work is done.
     ///
     /// # Errors
     /// Some of it failed.
     pub fn synchronize(&self) -> Result<(), Error> {
         self.0.synchronize("synchronize")
+    }
+
+    /// Gives memory that was freed back to the driver, for other processes: a freed buffer's is kept for the next one otherwise. Waits until
+    /// all work is done.
+    ///
+    /// # Errors
+    /// Some of it failed.
+    pub fn release(&self) -> Result<(), Error> {
+        self.0.release("release")
     }
 
     pub(crate) fn processors(&self) -> usize {

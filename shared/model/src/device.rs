@@ -36,11 +36,11 @@ mod tensors;
 mod toward;
 
 #[cfg(not(feature = "cuda"))]
-pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, open};
+pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, logits_bytes, open};
 #[cfg(feature = "cuda")]
 pub use cache::Caches;
 #[cfg(feature = "cuda")]
-pub use open::{count, open};
+pub use open::{count, logits_bytes, open};
 #[cfg(feature = "cuda")]
 pub use passes::Tape;
 #[cfg(feature = "cuda")]
@@ -63,4 +63,15 @@ pub fn set(device: Option<Device>) {
 /// What [`set`] said.
 pub fn chosen() -> Option<Device> {
     CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Gives memory that the chosen device has free, but that this process holds for its next use, back for other processes.
+///
+/// # Errors
+/// The device's.
+pub fn release() -> anyhow::Result<()> {
+    match chosen() {
+        Some(device) => Ok(device.release()?),
+        None => Ok(()),
+    }
 }

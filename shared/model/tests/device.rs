@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use r1_model::batch::Sequence;
+use r1_model::checkpoint::SaveDtype;
 use r1_model::device::Device;
 use r1_model::engine::{Engine, Limits, Request};
 use r1_model::lora::Saved;
@@ -252,7 +253,7 @@ fn what_was_trained_there_is_saved_from_there() {
         let (here, there) = pair("qwen2", device, Precision::Bf16);
         let saved = |policy: &Policy| {
             std::fs::create_dir_all(&scratch).unwrap();
-            policy.save_weights(&scratch, r1_model::checkpoint::SaveDtype::F32).unwrap();
+            policy.save_weights(&scratch, SaveDtype::F32).unwrap();
             let bytes = std::fs::read(scratch.join("model.safetensors")).unwrap();
             std::fs::remove_dir_all(&scratch).unwrap();
             bytes
@@ -392,6 +393,44 @@ fn adapters_are_the_host_s() {
                 };
                 assert!(bytes(&here) == bytes(&there), "{name}: saved");
             }
+        }
+    });
+}
+
+/// What a file holds goes to the device as it is, in both types; a value that is not finite is found there and named.
+#[test]
+fn files_are_loaded_there_bit_for_bit() {
+    on_devices(&[7], |device| {
+        let scratch = std::env::temp_dir().join(format!("r1-device-load-{}", std::process::id()));
+        let name = "qwen3-moe";
+        let (here, _) = pair(name, device, Precision::F32);
+        for dtype in [SaveDtype::F32, SaveDtype::Bf16] {
+            std::fs::create_dir_all(&scratch).unwrap();
+            std::fs::copy(dir(name).join("config.json"), scratch.join("config.json")).unwrap();
+            here.save_weights(&scratch, dtype).unwrap();
+            let load = |device: Option<&Device>| {
+                let options = LoadOptions::trainable(Some(Precision::Bf16)).on(device.cloned());
+                Policy::load(&scratch, options)
+            };
+            let (want, found) = (
+                Policy::load(&scratch, LoadOptions::trainable(Some(Precision::F32)).on(None)).unwrap(),
+                load(Some(device)).unwrap(),
+            );
+            for i in 0..want.parameters().len() {
+                let bits = |policy: &Policy| {
+                    policy.values(i).unwrap().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+                };
+                assert!(bits(&found) == bits(&want), "{}", want.parameters()[i].pieces[0].name);
+            }
+            // The last bytes of the file are the last value of a tensor.
+            let file = scratch.join("model.safetensors");
+            let mut bytes = std::fs::read(&file).unwrap();
+            let end = bytes.len();
+            bytes[end - 2..].copy_from_slice(&[0xc0, 0x7f]);
+            std::fs::write(&file, &bytes).unwrap();
+            let error = load(Some(device)).err().unwrap().to_string();
+            assert!(error.contains("holds NaN") && error.contains("model.safetensors"), "{error}");
+            std::fs::remove_dir_all(&scratch).unwrap();
         }
     });
 }

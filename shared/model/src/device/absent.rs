@@ -9,6 +9,7 @@ use r1_kernels::{Precision, adamw, head, rope};
 use crate::batch::Packed;
 use crate::config::Config;
 use crate::network::toward::Toward;
+use crate::network::values::Values;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
 use crate::random::Stream;
@@ -54,7 +55,29 @@ pub fn count() -> Result<usize> {
     Ok(0)
 }
 
+/// Nothing is held.
+pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
+    0
+}
+
 impl Device {
+    /// Bytes free and bytes in all.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        match self.0 {}
+    }
+
+    /// Most bytes that this process has held there.
+    pub fn peak(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(crate) fn release(&self) -> Result<()> {
+        match self.0 {}
+    }
+
     /// What the card calls itself.
     pub fn name(&self) -> String {
         match self.0 {}
@@ -66,7 +89,7 @@ impl Network {
         match d.0 {}
     }
 
-    pub(crate) fn put(&mut self, _: &Parameter, _: &[f32], _: bool) -> Result<()> {
+    pub(crate) fn put(&mut self, _: &Parameter, _: &impl Values) -> Result<()> {
         match self.0 {}
     }
 

@@ -5,7 +5,9 @@ use r1_kernels::cuda::{Buffer, Device, Float, View, ViewMut};
 use r1_kernels::{Precision, adamw, linear, norm, rope};
 
 use super::adapter::Adapter;
+use crate::checkpoint::FirstBad;
 use crate::config::Config;
+use crate::network::values::{Values, fill_from};
 use crate::network::{self, Purpose};
 use crate::parameters::{Index, Kind, Parameter, SCORE};
 
@@ -19,6 +21,12 @@ pub struct Network {
     tensors: Vec<Tensor>,
     rope: Option<rope::cuda::Table>,
     pub(super) adapter: Option<Adapter>,
+}
+
+/// The values of a parameter, as they came.
+enum Brought {
+    Full(Buffer<f32>),
+    Half(Buffer<u16>),
 }
 
 /// One parameter, in the forms that its purpose needs; at least one.
@@ -121,8 +129,8 @@ impl Network {
         }
     }
 
-    /// The next parameter, with its values; `is_bf16` says that rounding them changes none.
-    pub(crate) fn put(&mut self, parameter: &Parameter, values: &[f32], is_bf16: bool) -> Result<()> {
+    /// The next parameter: its values go from where they lie to the device, and there into the forms that are needed.
+    pub(crate) fn put(&mut self, parameter: &Parameter, values: &impl Values) -> Result<()> {
         let i = self.tensors.len();
         let trains = self.purpose == Purpose::Train;
         let looked_up = parameter.kind == Kind::Embedding;
@@ -130,16 +138,70 @@ impl Network {
         // Those that compute in f32 on the host do so here.
         let exact = parameter.is_router() || parameter.pieces[0].name == SCORE;
         let bf16 = self.precision == Precision::Bf16;
-        let half = bf16 && (applied && !exact || looked_up && is_bf16 && !trains);
-        let full = trains || !half || looked_up && !is_bf16;
-        let place = || format!("{} on the device", parameter.pieces[0].name);
-        let narrow = || values.iter().map(|&x| u16::narrow(x)).collect::<Vec<u16>>();
-        let full =
-            full.then(|| Buffer::of(&self.device, "weights", values)).transpose().with_context(place)?;
-        let half =
-            half.then(|| Buffer::of(&self.device, "weights", &narrow())).transpose().with_context(place)?;
+        let half = bf16 && (applied && !exact || looked_up && values.is_bf16() && !trains);
+        let full = trains || !half || looked_up && !values.is_bf16();
+        let (full, half) = match self.brought(parameter, values)? {
+            Brought::Half(lies) => {
+                let full = full.then(|| self.converted(parameter, &lies)).transpose()?;
+                (full, half.then_some(lies))
+            }
+            Brought::Full(lies) => {
+                let half = half.then(|| self.converted(parameter, &lies)).transpose()?;
+                (full.then_some(lies), half)
+            }
+        };
         self.tensors.push(Tensor { rows: parameter.rows(), columns: parameter.columns(), full, half });
         Ok(())
+    }
+
+    /// Room for the values of a parameter.
+    fn room<T: Float>(&self, parameter: &Parameter) -> Result<Buffer<T>> {
+        let place = || format!("{} on the device", parameter.pieces[0].name);
+        Buffer::uninit(&self.device, "weights", parameter.len).with_context(place)
+    }
+
+    fn converted<X: Float, Y: Float>(&self, parameter: &Parameter, from: &Buffer<X>) -> Result<Buffer<Y>> {
+        let mut to = self.room(parameter)?;
+        linear::cuda::convert(&self.device, from.all(), to.all_mut())?;
+        Ok(to)
+    }
+
+    /// The values on the device: straight from the file where it holds them as they are, else by way of some of the host's memory.
+    fn brought(&self, parameter: &Parameter, values: &impl Values) -> Result<Brought> {
+        /// Values that are made at once.
+        const PART: usize = 1 << 22;
+        match (values.plain(), values.is_bf16()) {
+            (Some(parts), true) => Ok(Brought::Half(self.copied(parameter, &parts, values)?)),
+            (Some(parts), false) => Ok(Brought::Full(self.copied(parameter, &parts, values)?)),
+            (None, _) => {
+                let (mut full, bad) = (self.room(parameter)?, FirstBad::default());
+                let mut part = vec![0.0; PART.min(parameter.len)];
+                for start in (0..parameter.len).step_by(PART) {
+                    let part = &mut part[..PART.min(parameter.len - start)];
+                    fill_from(values, start, part, &bad);
+                    full.part_mut(start..start + part.len()).upload("weights", part)?;
+                }
+                bad.index().map_or(Ok(Brought::Full(full)), |i| Err(values.not_finite(i)))
+            }
+        }
+    }
+
+    fn copied<T: Float>(
+        &self,
+        parameter: &Parameter,
+        parts: &[&[u8]],
+        values: &impl Values,
+    ) -> Result<Buffer<T>> {
+        let (mut buffer, mut start) = (self.room(parameter)?, 0);
+        for bytes in parts {
+            let end = start + bytes.len() / size_of::<T>();
+            buffer.part_mut(start..end).upload_bytes("weights", bytes)?;
+            start = end;
+        }
+        match norm::cuda::first_non_finite(&self.device, &[buffer.all()])?[0] {
+            Some(i) => Err(values.not_finite(i)),
+            None => Ok(buffer),
+        }
     }
 
     pub(crate) fn set_rope(&mut self, table: &rope::Table) -> Result<()> {

@@ -12,7 +12,7 @@ mod passes;
 mod score;
 mod store;
 pub mod toward;
-mod values;
+pub(crate) mod values;
 
 use std::borrow::Cow;
 use std::ops::Range;
