@@ -378,11 +378,11 @@ fn adapters_are_the_host_s() {
                 let apart = apart(&here, &found, &wanted);
                 println!("{name}, {precision:?}: gradients at most {apart:.1e} off");
                 assert!(apart < most, "{name}, {precision:?}: gradients {apart:e} off");
-                (here.switch_adapter(false), there.switch_adapter(false));
+                [&mut here, &mut there].into_iter().for_each(|policy| policy.switch_adapter(false));
                 let plain = |policy: &Policy| policy.logprobs(&batch, &inv, false).unwrap().logprobs;
                 assert!(off(&plain(&there), &plain(&here)) < most, "{name}, {precision:?}: switched off");
                 assert!(off(&plain(&here), &want.logprobs) > 1e-3, "{name}: an adapter that does something");
-                (here.switch_adapter(true), there.switch_adapter(true));
+                [&mut here, &mut there].into_iter().for_each(|policy| policy.switch_adapter(true));
                 let scratch = std::env::temp_dir().join(format!("r1-device-lora-{}", std::process::id()));
                 let bytes = |policy: &Policy| {
                     std::fs::create_dir_all(&scratch).unwrap();

@@ -23,6 +23,7 @@ pub(crate) trait Values: Sync {
     }
     /// All of them as they lie in a file, part after part, the low byte first: 2 a value where they [are bf16](Values::is_bf16), else 4 (f32).
     /// `None` where they have to be made.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     fn plain(&self) -> Option<Vec<&[u8]>> {
         None
     }
