@@ -202,7 +202,7 @@ fn training(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
         let (w, m, v) = (dhead.all_mut(), m.all_mut(), square.all_mut());
         adamw::cuda::update(d, w, m, v, g.all(), Some(copy.all_mut()), &step)
     })?;
-    b.row("norm::sum_of_squares", n * 4, 0, || norm::cuda::sum_of_squares(d, g.all()).map(drop))
+    b.row("norm::sums_of_squares", n * 4, 0, || norm::cuda::sums_of_squares(d, &[g.all()]).map(drop))
 }
 
 /// The ops of a decoding step: groups of 16 sequences on a shared prompt.

@@ -62,7 +62,7 @@ fn work(d: &Device) -> Result<Vec<Vec<u32>>, Error> {
     let (mut normed, mut rstd) = (Buffer::<u16>::zeros(d, "t", m * k)?, Buffer::<f32>::zeros(d, "t", m)?);
     rmsnorm::cuda::forward(d, x32.all(), x32.part(0..k), 1e-6, normed.all_mut(), rstd.all_mut())?;
     keep(normed.download("t")?.into_iter().map(Float::widen).collect());
-    keep(vec![norm::cuda::sum_of_squares(d, x32.all())? as f32]);
+    keep(norm::cuda::sums_of_squares(d, &[x32.all(), w32.all()])?.into_iter().map(|x| x as f32).collect());
 
     // More shared memory than a block has without asking.
     let s = Shape { heads: 2, kv_heads: 1, dk: 128, dv: 128, scale: 0.1 };
@@ -127,4 +127,26 @@ fn a_card_does_what_the_emulated_one_does() {
     }
     drop(most);
     assert!(Buffer::<u8>::uninit(&card, "the other", 1 << 20).is_ok());
+
+    // A process that waits for its turn keeps nothing that it does not use.
+    let kept = Buffer::of(&card, "the test", &[1.5f32; 1000]).unwrap();
+    drop(Buffer::<u8>::uninit(&card, "the test", 1 << 20).unwrap());
+    let (before, peak) = (free_for_others(), card.peak());
+    assert!((free - 4096..total).contains(&peak), "{peak} of {total}");
+    card.release().unwrap();
+    assert!(free_for_others() >= before + (1 << 20));
+    assert_eq!(card.peak(), peak);
+    assert_eq!(kept.download("the test").unwrap(), [1.5; 1000]);
+}
+
+/// Bytes that the driver has free for any process.
+fn free_for_others() -> usize {
+    let (mut free, mut total) = (0usize, 0usize);
+    // SAFETY: the imitated driver is open; the function has this type.
+    unsafe {
+        let at = libc::dlsym(libc::RTLD_DEFAULT, c"cuMemGetInfo_v2".as_ptr());
+        let ask: extern "C" fn(*mut usize, *mut usize) -> i32 = std::mem::transmute(at);
+        ask(&raw mut free, &raw mut total);
+    }
+    free
 }

@@ -18,7 +18,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Whether the programs can use GPUs.
-fn built(policy: &str, task: &str) -> bool {
+pub fn built(policy: &str, task: &str) -> bool {
     let outcome = emulated("r1-rollout", &[policy, "--device", "cuda", "--max-tokens", "2", "-q"], task);
     let absent = ["built without GPUs", "g++"].iter().find(|word| outcome.stderr.contains(**word));
     if let Some(word) = absent {
@@ -68,24 +68,46 @@ fn a_policy_is_sampled_scored_and_trained_on_a_device_as_on_the_cpu() {
             assert!(apart < 1e-4, "{apart}");
         }
     }
-    let top = [&score[..], &["cuda", "--top", "3"]].concat();
-    emulated("r1-rollout", &top, &here).refused(1, &["--device cpu"]);
+    let top = |device| {
+        let flags = [&score[..], &[device, "--top", "3"]].concat();
+        rows(&emulated("r1-rollout", &flags, &here).success())
+    };
+    for (a, b) in top("cpu").iter().zip(&top("cuda")) {
+        assert_eq!(a["reference"]["top_ids"], b["reference"]["top_ids"]);
+    }
 
-    let losses = |device: &str| -> Vec<f64> {
-        let (out, metrics) = (dir.path().join(device), dir.path().join(format!("{device}.jsonl")));
+    let losses = |device: &str, more: &[&str]| -> Vec<f64> {
+        let name = format!("{device}{}", more.concat());
+        let (out, metrics) = (dir.path().join(&name), dir.path().join(format!("{name}.jsonl")));
         let flags = ["--max-steps", "3", "--batch-size", "8", "--lr", "1e-3", "--dtype", "f32", "-q"];
         let names = [policy, "-o", text(&out), "--device", device, "--metrics", text(&metrics)];
-        emulated("r1-sft", &[&names[..], &flags[..]].concat(), &corpus).success();
-        assert!(out.join("model.safetensors").exists());
+        emulated("r1-sft", &[&names[..], &flags[..], more].concat(), &corpus).success();
         let lines = std::fs::read_to_string(&metrics).expect("metrics");
         rows(&lines).iter().filter_map(|line| line["loss"].as_f64()).collect()
     };
-    let (here, there) = (losses("cpu"), losses("cuda"));
-    assert_eq!(here.len(), 3);
-    for (a, b) in here.iter().zip(&there) {
-        assert!((a - b).abs() < 1e-4 * a, "{here:?} {there:?}");
+    for more in [&[][..], &["--label-smoothing", "0.1"], &["--lora-rank", "2"]] {
+        let (here, there) = (losses("cpu", more), losses("cuda", more));
+        assert_eq!(here.len(), 3);
+        for (a, b) in here.iter().zip(&there) {
+            assert!((a - b).abs() < 1e-4 * a, "{more:?}: {here:?} {there:?}");
+        }
     }
-    let lora = dir.path().join("lora");
-    let flags = [policy, "-o", text(&lora), "--device", "cuda", "--lora-rank", "2", "-q"];
-    emulated("r1-sft", &flags, &corpus).refused(2, &["--device cpu"]);
+    assert!(dir.path().join("cuda/model.safetensors").exists());
+    let adapter = dir.path().join("cuda--lora-rank2");
+    assert!(adapter.join("adapter_model.safetensors").exists());
+    let over = ["--adapter", text(&adapter)];
+    let drawn = [&[policy, "--device", "cuda"], &over[..], &draw[..]].concat();
+    assert_eq!(rows(&emulated("r1-rollout", &drawn, &tasks).success()).len(), 6);
+
+    // What is asked before a run, of the device.
+    let ask = |flag| {
+        let out = dir.path().join("asked");
+        let flags = [policy, "-o", text(&out), "--device", "cuda", "--batch-size", "2", flag];
+        emulated("r1-sft", &flags, &corpus)
+    };
+    let plan = ask("--plan");
+    assert!(plan.code() == 0 && plan.stderr.contains("MiB that are free on the GPU"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("the same in bf16, for products"), "{}", plan.stderr);
+    let selftest = ask("--selftest");
+    assert!(selftest.code() == 0 && selftest.stderr.contains("agrees"), "{}", selftest.stderr);
 }

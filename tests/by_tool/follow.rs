@@ -3,6 +3,7 @@
 
 use super::rollout::{deepseek, qwen};
 use super::sft::same_bytes;
+use crate::by_tool::device::built;
 use crate::harness::*;
 use serde_json::{Value, json};
 use std::fs;
@@ -51,10 +52,16 @@ fn stages(policy: &str, out: &str, advantage: &str, ends: &str) -> Vec<Stage> {
 
 /// Starts every stage, each reading what the one before writes.
 fn start(stages: &[Stage], stdin: &str) -> Vec<Child> {
+    start_with(stages, stdin, &[])
+}
+
+/// … where these variables are set.
+fn start_with(stages: &[Stage], stdin: &str, variables: &[(&str, &str)]) -> Vec<Child> {
     let mut children: Vec<Child> = Vec::new();
     for (tool, arguments) in stages {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut command: Command = command(tool, &arguments);
+        command.envs(variables.iter().copied());
         match children.last_mut().map(|child| child.stdout.take().expect("piped")) {
             Some(before) => command.stdin(before),
             None => command.stdin(Stdio::piped()),
@@ -427,4 +434,39 @@ fn what_cannot_be_followed_is_named() {
     run("r1-grpo", &[qwen(), "-", "-o", "x", "--follow", "--plan"], "").refused(2, &["--plan"]);
     run("r1-grpo", &[qwen(), "-", "-o", "x", "--max-lag", "1"], "").refused(2, &["--follow"]);
     run("r1-grpo", &[qwen(), "-", "-o", &path(dir.path(), "x"), "--follow"], "").refused(2, &["empty"]);
+}
+
+/// Two processes on one (emulated) card, round after round: what they draw and learn is what they do on the CPU.
+#[test]
+fn rounds_on_one_device_are_rounds_on_the_cpu() {
+    if !built(qwen(), "{\"prompt\":\"1 + 1\"}\n") {
+        return;
+    }
+    let dir = scratch();
+    let tasks = run("r1-tasks", &["--count", "4", "--operators", "1", "--unique", "--seed", "31", "-q"], "")
+        .success();
+    let losses = |device: &str| -> Vec<f64> {
+        let (out, metrics) = (path(dir.path(), device), path(dir.path(), &format!("{device}.jsonl")));
+        let ends = format!("--device {device} --dtype f32 -q");
+        let draw =
+            format!("{} - --follow {out} --prompts 2 --samples 2 --max-tokens 6 --seed 5 {ends}", qwen());
+        let learn = format!("{} - -o {out} --follow --lr 1e-3 --metrics {metrics} {ends}", qwen());
+        let stages = [
+            ("r1-rollout", words(&draw)),
+            // Different rewards within a group, whatever was drawn.
+            ("r1-reward", words("--reward repetition=1 --ngram 1 -q")),
+            ("r1-advantage", words("-q")),
+            ("r1-grpo", words(&learn)),
+        ];
+        let said = end(start_with(&stages, &tasks, &[("R1_CUDA", "emulated")]));
+        assert!(said.iter().all(|(code, _)| *code == 0), "{said:?}");
+        assert_eq!(state(&out)["round"], 2);
+        let lines = fs::read_to_string(&metrics).expect("metrics");
+        crate::harness::rows(&lines).iter().filter_map(|line| line["grad_norm"].as_f64()).collect()
+    };
+    let (here, there) = (losses("cpu"), losses("cuda"));
+    assert!(here.len() == 2 && here[0] > 0.0, "{here:?}");
+    for (a, b) in here.iter().zip(&there) {
+        assert!((a - b).abs() <= 1e-3 * a, "{here:?} {there:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use cudarc::driver::{result, sys};
@@ -25,6 +26,9 @@ pub(super) struct Card {
     processors: u32,
     /// Freed blocks by size. One stream runs everything in order, so a block may be used again at once.
     store: Mutex<HashMap<usize, Vec<u64>>>,
+    /// Bytes taken from the driver, and the most that they were.
+    held: AtomicUsize,
+    peak: AtomicUsize,
     kernels: Mutex<HashMap<&'static str, HashMap<String, Kernel>>>,
     products: Mutex<lt::Products>,
 }
@@ -78,6 +82,7 @@ impl Card {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(absent)?;
         let products = Mutex::new(lt::Products::new()?);
         let (store, kernels) = (Mutex::default(), Mutex::default());
+        let (held, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Ok(Card {
             context,
             stream,
@@ -85,6 +90,8 @@ impl Card {
             capability: major * 10 + minor,
             processors,
             store,
+            held,
+            peak,
             kernels,
             products,
         })
@@ -102,9 +109,12 @@ impl Card {
 
     /// Gives all stored blocks back to the driver.
     fn empty_store(&self) {
-        for at in self.store().drain().flat_map(|(_, blocks)| blocks) {
-            // SAFETY: a stored block is nobody's; freeing waits for the work that used it.
-            let _ = unsafe { result::free_sync(at) };
+        for (size, blocks) in self.store().drain() {
+            self.held.fetch_sub(size * blocks.len(), Ordering::Relaxed);
+            for at in blocks {
+                // SAFETY: a stored block is nobody's; freeing waits for the work that used it.
+                let _ = unsafe { result::free_sync(at) };
+            }
         }
     }
 
@@ -155,6 +165,10 @@ impl Backing for Card {
         Ok((free + stored, total))
     }
 
+    fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
         let size = bytes.next_multiple_of(UNIT);
         if let Some(at) = self.store().get_mut(&size).and_then(Vec::pop) {
@@ -172,6 +186,10 @@ impl Backing for Card {
             }
             other => other,
         };
+        if second.is_ok() {
+            let held = self.held.fetch_add(size, Ordering::Relaxed) + size;
+            self.peak.fetch_max(held, Ordering::Relaxed);
+        }
         second.map_err(|e| {
             if out_of_memory(&e) {
                 let (free, total) = self.memory().unwrap_or_default();
@@ -184,6 +202,12 @@ impl Backing for Card {
 
     fn give(&self, at: u64, bytes: usize) {
         self.store().entry(bytes.next_multiple_of(UNIT)).or_default().push(at);
+    }
+
+    fn release(&self, op: &'static str) -> Result<(), Error> {
+        self.synchronize(op)?;
+        self.empty_store();
+        Ok(())
     }
 
     fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {

@@ -282,6 +282,18 @@ impl<T: Element> ViewMut<'_, T> {
         self.0.device.write(op, self.0.at, bytes)
     }
 
+    /// Copies values of the host here that lie as bytes, the low one first, as files have them.
+    ///
+    /// # Errors
+    /// The copy failed.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn upload_bytes(&mut self, op: &'static str, bytes: &[u8]) -> Result<(), Error> {
+        assert_eq!(bytes.len(), self.0.len * size_of::<T>(), "{op}: upload of another length");
+        if bytes.is_empty() { Ok(()) } else { self.0.device.write(op, self.0.at, bytes) }
+    }
+
     /// Copies values of the device here.
     ///
     /// # Errors

@@ -20,6 +20,7 @@
 //!                  backward_weight<D>(device, dy: View<D>, x: View<D>, n, k, dw: ViewMut<f32>)
 //!                  backward_bias<D>(device, dy: View<D>, db: ViewMut<f32>)
 //!                  convert<X, Y>(device, from: View<X>, to: ViewMut<Y>)    add<Y>(device, x: ViewMut<f32>, y: View<Y>)
+//!                  LowRank<T> { a, b: View<T>, n, k, rank, rows, scale }    .forward_add   .backward_input_add   .backward_weights
 //! embedding::cuda  forward<T>(device, table: View<T>, c, ids: View<u32>, y: ViewMut<f32>)
 //!                  backward(device, dy: View<f32>, c, ids: &[u32], dtable: ViewMut<f32>)
 //! rope::cuda       Table::of(device, &rope::Table)
@@ -40,8 +41,12 @@
 //!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, streams: View<u64>, positions: View<u32>,
 //!                       tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
 //!                    (logits [B, v]; streams are `Stream`s by their bits)
+//!                  top<T>(device, h, w: View<T>, c, inv_temperature: View<f32>, n) -> head::Top
+//! divergence::cuda backward<T, U>(device, h, w: View<T>, c, Teacher<U>, beta, inv_temperature, weights: View<f32>, dh: ViewMut<f32>,
+//!                                 dw: Option<ViewMut<f32>>) -> Buffer<f32>
 //! adamw::cuda      update(device, w, m, v: ViewMut<f32>, g: View<f32>, half: Option<ViewMut<u16>>, &Step)
-//! norm::cuda       sum_of_squares(device, g: View<f32>) -> f64    first_non_finite(device, g: View<f32>) -> Option<usize>
+//! norm::cuda       sums_of_squares(device, &[View<f32>]) -> Vec<f64>    first_non_finite<T>(device, &[View<T>]) -> Vec<Option<usize>>
+//!                    (one wait for all)
 //! moe::cuda        route(device, logits: View<f32>, bias: Option<View<f32>>, &Router) -> Routing, and the other ops of the host
 //! ```
 
@@ -70,6 +75,7 @@ pub(crate) use product::{Operand, Product};
 pub(crate) const SOURCES: &[Source] = &[
     crate::adamw::cuda::SOURCE,
     crate::attention::cuda::SOURCE,
+    crate::divergence::cuda::SOURCE,
     crate::embedding::cuda::SOURCE,
     crate::head::cuda::SOURCE,
     crate::linear::cuda::SOURCE,
@@ -89,8 +95,12 @@ pub(crate) trait Backing: Send + Sync {
     fn processors(&self) -> u32;
     /// Bytes free, bytes in all.
     fn memory(&self) -> Result<(usize, usize), Error>;
+    /// Most bytes that this process has held.
+    fn peak(&self) -> usize;
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error>;
     fn give(&self, at: u64, bytes: usize);
+    /// Gives back to the system what was given here.
+    fn release(&self, op: &'static str) -> Result<(), Error>;
     fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error>;
     fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error>;
     fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error>;
@@ -168,12 +178,26 @@ impl Device {
         self.0.memory()
     }
 
+    /// Most bytes that buffers of this process, in use or kept for the next, have held so far.
+    pub fn peak(&self) -> usize {
+        self.0.peak()
+    }
+
     /// Waits until all work is done.
     ///
     /// # Errors
     /// Some of it failed.
     pub fn synchronize(&self) -> Result<(), Error> {
         self.0.synchronize("synchronize")
+    }
+
+    /// Gives memory that was freed back to the driver, for other processes: a freed buffer's is kept for the next one otherwise. Waits until
+    /// all work is done.
+    ///
+    /// # Errors
+    /// Some of it failed.
+    pub fn release(&self) -> Result<(), Error> {
+        self.0.release("release")
     }
 
     pub(crate) fn processors(&self) -> usize {

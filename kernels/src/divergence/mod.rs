@@ -27,6 +27,8 @@
 //! adds up in f64 in the order of the list. ln q − ln m = −(ln(1 − β) + softplus(ln p − ln q + ln β − ln(1 − β))).
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
@@ -213,8 +215,7 @@ fn listed(
         // From here on z holds the probabilities of the tail's tokens, and zeros.
         let tail = cpu::exp_and_sum(z);
         if rest {
-            let mass: f64 = logprobs.iter().map(|&x| crate::lanes::exp_wide(x)).sum();
-            p[ids.len()] = crate::lanes::ln((1.0 - mass).max(SMALLEST_TAIL) as f32);
+            p[ids.len()] = self::tail(logprobs);
             // A tail that q has lost altogether stays an outcome with a finite logarithm.
             q[ids.len()] = crate::lanes::ln(tail.max(f32::MIN_POSITIVE));
         }
@@ -229,6 +230,31 @@ fn listed(
         }
         sums.divergence
     })
+}
+
+/// ln of what a list of these log-probabilities leaves out.
+fn tail(logprobs: &[f32]) -> f32 {
+    let mass: f64 = logprobs.iter().map(|&x| crate::lanes::exp_wide(x)).sum();
+    crate::lanes::ln((1.0 - mass).max(SMALLEST_TAIL) as f32)
+}
+
+/// Checks lists for `rows` rows and a vocabulary of `v`.
+fn check_lists(ids: &[u32], logprobs: &[f32], starts: &[usize], rows: usize, v: usize) {
+    assert!(starts.len() == rows + 1, "divergence: {} bounds of lists, {rows} rows", starts.len());
+    assert!(
+        ids.len() == logprobs.len() && starts.last() == Some(&ids.len()),
+        "divergence: lists of {} ids and {} logprobs",
+        ids.len(),
+        logprobs.len()
+    );
+    let mut own = Vec::new();
+    for bounds in starts.windows(2) {
+        own.clear();
+        own.extend_from_slice(&ids[bounds[0]..bounds[1]]);
+        own.sort_unstable();
+        assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "divergence: a list names a token twice");
+        assert!(own.last().is_none_or(|&id| (id as usize) < v), "divergence: a token beyond {v}");
+    }
 }
 
 /// Checks the sizes and returns T.
@@ -252,26 +278,7 @@ fn check(
                 h.len()
             );
         }
-        Teacher::Listed { ids, logprobs, starts } => {
-            assert!(starts.len() == rows + 1, "divergence: {} bounds of lists, {rows} rows", starts.len());
-            assert!(
-                ids.len() == logprobs.len() && starts.last() == Some(&ids.len()),
-                "divergence: lists of {} ids and {} logprobs",
-                ids.len(),
-                logprobs.len()
-            );
-            let mut own = Vec::new();
-            for bounds in starts.windows(2) {
-                own.clear();
-                own.extend_from_slice(&ids[bounds[0]..bounds[1]]);
-                own.sort_unstable();
-                assert!(
-                    own.windows(2).all(|pair| pair[0] < pair[1]),
-                    "divergence: a list names a token twice"
-                );
-                assert!(own.last().is_none_or(|&id| (id as usize) < v), "divergence: a token beyond {v}");
-            }
-        }
+        Teacher::Listed { ids, logprobs, starts } => check_lists(ids, logprobs, starts, rows, v),
     }
     rows
 }

@@ -5,25 +5,25 @@ use crate::Precision;
 use crate::lanes::each_level;
 use crate::testing::{any_threads, close, dot, same, slope, values, wide};
 
-const BETAS: [f32; 5] = [0.0, 0.1, 0.5, 0.9, 1.0];
+pub(super) const BETAS: [f32; 5] = [0.0, 0.1, 0.5, 0.9, 1.0];
 
 /// Student and teacher of unequal width and, where `more` is not 0, of unequal vocabulary.
-struct Case {
-    h: Vec<f32>,
-    w: Vec<f32>,
-    head: Weight,
-    teacher_h: Vec<f32>,
-    teacher_w: Vec<f32>,
-    teacher_head: Weight,
-    inv_temperature: Vec<f32>,
-    weights: Vec<f32>,
+pub(super) struct Case {
+    pub h: Vec<f32>,
+    pub w: Vec<f32>,
+    pub head: Weight,
+    pub teacher_h: Vec<f32>,
+    pub teacher_w: Vec<f32>,
+    pub teacher_head: Weight,
+    pub inv_temperature: Vec<f32>,
+    pub weights: Vec<f32>,
     v: usize,
     teacher_v: usize,
     ids: Vec<Vec<u32>>,
     logprobs: Vec<Vec<f32>>,
 }
 
-fn case(rows: usize, v: usize, c: usize, more: isize) -> Case {
+pub(super) fn case(rows: usize, v: usize, c: usize, more: isize) -> Case {
     let (teacher_v, teacher_c) = ((v as isize + more) as usize, c + 1);
     let w = values(2, v * c, 1.0);
     let teacher_w = values(4, teacher_v * teacher_c, 1.0);
@@ -58,14 +58,25 @@ fn case(rows: usize, v: usize, c: usize, more: isize) -> Case {
 }
 
 /// The lists of some rows, one after the other.
-struct Lists {
-    ids: Vec<u32>,
-    logprobs: Vec<f32>,
-    starts: Vec<usize>,
+pub(super) struct Lists {
+    pub ids: Vec<u32>,
+    pub logprobs: Vec<f32>,
+    pub starts: Vec<usize>,
 }
 
 impl Case {
-    fn lists(&self, rows: Range<usize>) -> Lists {
+    /// The same case of rounded operands.
+    #[cfg(feature = "cuda")]
+    pub fn rounded(mut self, round: impl Fn(&[f32]) -> Vec<f32>) -> Case {
+        for values in [&mut self.h, &mut self.w, &mut self.teacher_h, &mut self.teacher_w] {
+            *values = round(values);
+        }
+        self.head.repack(&self.w);
+        self.teacher_head.repack(&self.teacher_w);
+        self
+    }
+
+    pub fn lists(&self, rows: Range<usize>) -> Lists {
         let mut starts = vec![0];
         for i in rows.clone() {
             starts.push(starts[starts.len() - 1] + self.ids[i].len());

@@ -1,26 +1,4 @@
-// Rows of logits: log-softmax at a target, its slope, and the draw of a token. A block of 512 threads a row.
-
-#define THREADS 512
-
-// The greatest tempered logit of a row, Σ e^(z − top) and, where wanted, Σ e^(z − top)·(z − top). One order for training and sampling.
-struct Sums {
-  float top, sum, mixed;
-};
-static __device__ Sums row_sums(const float *logits, float by, int v, bool mixed, float *room) {
-  Sums s;
-  float top = -INF;
-  for (int i = threadIdx.x; i < v; i += THREADS) top = fmaxf(top, logits[i] * by);
-  s.top = block_max(top, room);
-  float sum = 0.0f, times = 0.0f;
-  for (int i = threadIdx.x; i < v; i += THREADS) {
-    float z = logits[i] * by - s.top, e = exponential(z);
-    sum += e;
-    if (mixed && e > 0.0f) times = fmaf(e, z, times);
-  }
-  s.sum = block_sum(sum, room);
-  s.mixed = mixed ? block_sum(times, room) : 0.0f;
-  return s;
-}
+// Rows of logits: log-softmax at a target, its slope, the most probable tokens, and the draw of one. A block of 512 threads a row (rows.cuh).
 
 extern "C" __global__ void head_rows(const float *logits, const u32 *targets, const float *by, int v, float *logprobs, float *lse, float *entropy) {
   __shared__ float room[32];
@@ -53,6 +31,81 @@ extern "C" __global__ void head_slopes_f32(const float *logits, const u32 *targe
 }
 extern "C" __global__ void head_slopes_bf16(const float *logits, const u32 *targets, const float *by, const float *lse, const float *entropy, const float *dlogprob, const float *dentropy, bf16 *dlogits, int v) {
   slopes(logits, targets, by, lse, entropy, dlogprob, dentropy, dlogits, v);
+}
+
+// --- the most probable tokens ---
+
+// A log-probability as a whole number in the same order.
+static __device__ __forceinline__ u32 place_of(float x) {
+  u32 bits = __float_as_uint(x);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+// The n most probable tokens of each row, in rising order of id: all above the n-th, and the first of those equal to it.
+extern "C" __global__ void most_probable(const float *logits, int v, const float *by, int n, u32 *ids, float *logprobs) {
+  __shared__ float room[32];
+  __shared__ u32 count[256], above_of[32], ties_of[32], digit_found, ties_left;
+  u64 row = blockIdx.x;
+  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  const int warps = THREADS / WARP;
+  const float *z = logits + row * v;
+  float factor = by[row];
+  Sums s = row_sums(z, factor, v, false, room);
+  float total = s.top + logarithm(s.sum);
+  // The n-th key, a digit of eight bits at a time, from the highest.
+  u32 edge = 0, known = 0;
+  if (threadIdx.x == 0) ties_left = n;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    for (int i = threadIdx.x; i < 256; i += THREADS) count[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < v; i += THREADS) {
+      u32 key = place_of(z[i] * factor - total);
+      if ((key & known) == edge) atomicAdd(&count[key >> shift & 255], 1u);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      u32 left = ties_left;
+      int digit = 255;
+      while (digit > 0 && count[digit] < left) left -= count[digit--];
+      digit_found = digit;
+      ties_left = left;
+    }
+    __syncthreads();
+    edge |= digit_found << shift;
+    known |= 255u << shift;
+  }
+  u32 most_ties = ties_left;
+  // Each warp its part of the row: how many lie above there, and how many are equal.
+  int share = (v + warps * WARP - 1) / (warps * WARP) * WARP, start = warp * share, end = min(v, start + share);
+  u32 above = 0, ties = 0;
+  for (int i = start; i < end; i += WARP) {
+    u32 key = i + lane < end ? place_of(z[i + lane] * factor - total) : 0u;
+    above += __popc(__ballot_sync(EVERYONE, key > edge));
+    ties += __popc(__ballot_sync(EVERYONE, i + lane < end && key == edge));
+  }
+  if (lane == 0) {
+    above_of[warp] = above;
+    ties_of[warp] = ties;
+  }
+  __syncthreads();
+  above = ties = 0;
+  for (int i = 0; i < warp; i++) {
+    above += above_of[i];
+    ties += ties_of[i];
+  }
+  u32 lower = (1u << lane) - 1u;
+  for (int i = start; i < end; i += WARP) {
+    float logprob = i + lane < end ? z[i + lane] * factor - total : -INF;
+    u32 key = place_of(logprob);
+    u32 higher = __ballot_sync(EVERYONE, i + lane < end && key > edge), equal = __ballot_sync(EVERYONE, i + lane < end && key == edge);
+    u32 tie = ties + __popc(equal & lower), at = above + __popc(higher & lower) + (tie < most_ties ? tie : most_ties);
+    if ((higher >> lane & 1u) || ((equal >> lane & 1u) && tie < most_ties)) {
+      ids[row * n + at] = i + lane;
+      logprobs[row * n + at] = logprob;
+    }
+    above += __popc(higher);
+    ties += __popc(equal);
+  }
 }
 
 // --- drawing ---

@@ -1,12 +1,15 @@
 //! The head on a device: log-probabilities and their backward pass, chunk by chunk, and the draw of tokens from logits.
 
+use super::Top;
+use super::top::most_probable_first;
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
 use crate::linear::cuda as linear;
 
-pub(crate) const SOURCE: Source = Source { name: "head", text: include_str!("cuda.cu") };
+pub(crate) const SOURCE: Source =
+    Source { name: "head", text: concat!(include_str!("rows.cuh"), include_str!("cuda.cu")) };
 
-/// Threads of a row's block, as in cuda.cu.
-const THREADS: u32 = 512;
+/// Threads of a row's block, as in rows.cuh.
+pub(crate) const THREADS: u32 = 512;
 
 /// What forward gives for every row, on the device.
 pub struct Output {
@@ -19,7 +22,7 @@ pub struct Output {
 }
 
 /// Rows whose logits are in memory at the same time: at most 256 MiB of logits.
-fn chunk_rows(v: usize) -> usize {
+pub(crate) fn chunk_rows(v: usize) -> usize {
     ((1 << 26) / v.max(1)).clamp(16, 4096)
 }
 
@@ -128,6 +131,54 @@ pub fn backward<T: Float>(
         }
     }
     Ok(())
+}
+
+/// The `n` most probable tokens of every row, as [`super::top`]: chosen on the device, brought into order on the host. Waits for the device.
+///
+/// # Errors
+/// The device refused.
+///
+/// # Panics
+/// When the sizes do not fit one another, or `n` is 0 or more than the vocabulary.
+pub fn top<T: Float>(
+    device: &Device,
+    h: View<T>,
+    w: View<T>,
+    c: usize,
+    inv_temperature: View<f32>,
+    n: usize,
+) -> Result<Top, Error> {
+    let (op, rows) = ("head::top", inv_temperature.len());
+    let (_, v) = sizes(op, h.len(), w.len(), c, rows, rows);
+    assert!((1..=v).contains(&n), "{op}: {n} of a vocabulary of {v}");
+    let step = chunk_rows(v).min(rows);
+    let mut logits: Buffer<f32> = Buffer::uninit(device, op, step * v)?;
+    let ids: Buffer<u32> = Buffer::uninit(device, op, rows * n)?;
+    let logprobs: Buffer<f32> = Buffer::uninit(device, op, rows * n)?;
+    for start in (0..rows).step_by(step.max(1)) {
+        let part = start..rows.min(start + step);
+        let (count, own) = (part.len(), part.start * n..part.end * n);
+        let rows_of_h = h.part(part.start * c..part.end * c);
+        linear::forward(device, rows_of_h, w, v, c, None, logits.part_mut(0..count * v))?;
+        let args = [
+            Arg::from(&logits),
+            v.into(),
+            inv_temperature.part(part).into(),
+            n.into(),
+            ids.part(own.clone()).into(),
+            logprobs.part(own).into(),
+        ];
+        device.launch(op, &SOURCE, "most_probable", Grid::of(count, THREADS), &args)?;
+    }
+    let mut top = Top { ids: ids.download(op)?, logprobs: logprobs.download(op)? };
+    for (ids, logprobs) in top.ids.chunks_exact_mut(n).zip(top.logprobs.chunks_exact_mut(n)) {
+        let mut row: Vec<(f32, u32)> = logprobs.iter().copied().zip(ids.iter().copied()).collect();
+        row.sort_unstable_by(most_probable_first);
+        for (i, (logprob, id)) in row.into_iter().enumerate() {
+            (ids[i], logprobs[i]) = (id, logprob);
+        }
+    }
+    Ok(top)
 }
 
 /// How tokens are drawn: the host's `Sampling`, as far as the device has it.

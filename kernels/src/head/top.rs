@@ -1,5 +1,7 @@
 //! The most probable tokens of each row, for a teacher whose student is trained elsewhere.
 
+use std::cmp::Ordering;
+
 use super::{by_chunks, check, cpu, log_sum_exp};
 use crate::linear::Weight;
 use crate::threads::SharedMut;
@@ -11,6 +13,11 @@ pub struct Top {
     pub ids: Vec<u32>,
     /// their log-probabilities (nats) under the tempered distribution: the bits that [`super::forward`] gives for them
     pub logprobs: Vec<f32>,
+}
+
+/// The order of a row's tokens, each with its log-probability.
+pub(super) fn most_probable_first(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 /// Finds them; of tokens with the same log-probability (as rounded to f32) the lower id goes first.
@@ -31,12 +38,11 @@ pub fn top(h: &[f32], w: &Weight, inv_temperature: &[f32], n: usize) -> Top {
             cpu::temper_in_place(z, inv_temperature[row]);
             let lse = log_sum_exp(z);
             let mut all: Vec<(f32, u32)> = z.iter().zip(0..).map(|(&z, id)| (z - lse, id)).collect();
-            let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
             if n < v {
-                all.select_nth_unstable_by(n, order);
+                all.select_nth_unstable_by(n, most_probable_first);
                 all.truncate(n);
             }
-            all.sort_unstable_by(order);
+            all.sort_unstable_by(most_probable_first);
             // SAFETY: every row is visited once.
             let (ids, logprobs) =
                 unsafe { (ids.slice(row * n..(row + 1) * n), logprobs.slice(row * n..(row + 1) * n)) };

@@ -81,3 +81,12 @@ static __device__ void fold(const T *from, T *to, u64 count, int width, int time
 }
 extern "C" __global__ void fold_f32(const float *from, float *to, u64 count, int width, int times, int stride, int at) { fold(from, to, count, width, times, stride, at); }
 extern "C" __global__ void fold_bf16(const bf16 *from, bf16 *to, u64 count, int width, int times, int stride, int at) { fold(from, to, count, width, times, stride, at); }
+
+// y = x · by, rounded to what products take.
+template <class Y>
+static __device__ void scaled(const float *x, Y *y, u64 count, float by) {
+  u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < count) store(y + i, x[i] * by);
+}
+extern "C" __global__ void scaled_f32(const float *x, float *y, u64 count, float by) { scaled(x, y, count, by); }
+extern "C" __global__ void scaled_bf16(const float *x, bf16 *y, u64 count, float by) { scaled(x, y, count, by); }

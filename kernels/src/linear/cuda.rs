@@ -4,6 +4,10 @@
 
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Operand, Product, Source, View, ViewMut};
 
+mod low_rank;
+
+pub use low_rank::LowRank;
+
 pub(crate) const SOURCE: Source = Source { name: "linear", text: include_str!("cuda.cu") };
 
 /// Rows that one partial sum of db covers.

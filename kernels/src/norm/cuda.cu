@@ -14,10 +14,15 @@ extern "C" __global__ void squares(const float *g, double *sums, u64 count, int 
 }
 
 // The least index of a NaN or an infinity, where `found` begins as the greatest number.
-extern "C" __global__ void not_finite(const float *g, u64 *found, u64 count) {
+static __device__ __forceinline__ bool is_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+static __device__ __forceinline__ bool is_finite(bf16 x) { return (x & 0x7f80u) != 0x7f80u; }
+template <class T>
+static __device__ void not_finite(const T *g, u64 *found, u64 count) {
   for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (u64)gridDim.x * blockDim.x)
-    if ((__float_as_uint(g[i]) & 0x7f800000u) == 0x7f800000u) {
+    if (!is_finite(g[i])) {
       atomicMin(found, i);
       return;
     }
 }
+extern "C" __global__ void not_finite_f32(const float *g, u64 *found, u64 count) { not_finite(g, found, count); }
+extern "C" __global__ void not_finite_bf16(const bf16 *g, u64 *found, u64 count) { not_finite(g, found, count); }

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p r1-model --features cuda --example draw -- CONFIG.json SEQUENCES PROMPT NEW [auto|f32|bf16] [cpu|cuda]
 //! ```
-//! Prints one line of JSON: new tokens a second, prompts included. `scripts/bench/gpu.sh` puts it beside transformers.
+//! Prints one line of JSON: new tokens a second, prompts included; the bytes that a step must read; and the peak of the device's memory. `scripts/bench/gpu.sh` puts it beside transformers.
 
 use std::time::Instant;
 
@@ -53,9 +53,15 @@ fn main() -> anyhow::Result<()> {
         seconds = start.elapsed().as_secs_f64();
         steps = engine.progress().steps;
     }
+    // What a step reads: all weights, and on the average step the keys and values of the prompts and of half of what is drawn.
+    let c = &policy.config;
+    let each = if policy.precision() == r1_model::Precision::Bf16 { 2 } else { 4 };
+    let cached = count * (prompt + new / 2) * c.layers * c.kv_heads() * (c.dk() + c.dv());
+    let step_bytes = each * (policy.trainable_count() + cached);
     println!(
-        "{{\"precision\":\"{:?}\",\"seconds\":{seconds:.4},\"steps\":{steps},\"tokens_per_second\":{:.1}}}",
+        "{{\"precision\":\"{:?}\",\"seconds\":{seconds:.4},\"steps\":{steps},\"step_bytes\":{step_bytes},\"device_bytes\":{},\"tokens_per_second\":{:.1}}}",
         policy.precision(),
+        device::chosen().map_or(0, |device| device.peak()),
         (count * new) as f64 / seconds
     );
     Ok(())

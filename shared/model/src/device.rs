@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(not(feature = "cuda"))]
 mod absent;
 #[cfg(feature = "cuda")]
+mod adapter;
+#[cfg(feature = "cuda")]
 mod attention;
 #[cfg(feature = "cuda")]
 mod cache;
@@ -30,13 +32,15 @@ mod passes;
 mod project;
 #[cfg(feature = "cuda")]
 mod tensors;
+#[cfg(feature = "cuda")]
+mod toward;
 
 #[cfg(not(feature = "cuda"))]
-pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, open};
+pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, logits_bytes, open};
 #[cfg(feature = "cuda")]
 pub use cache::Caches;
 #[cfg(feature = "cuda")]
-pub use open::{count, open};
+pub use open::{count, logits_bytes, open};
 #[cfg(feature = "cuda")]
 pub use passes::Tape;
 #[cfg(feature = "cuda")]
@@ -59,4 +63,15 @@ pub fn set(device: Option<Device>) {
 /// What [`set`] said.
 pub fn chosen() -> Option<Device> {
     CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Gives memory that the chosen device has free, but that this process holds for its next use, back for other processes.
+///
+/// # Errors
+/// The device's.
+pub fn release() -> anyhow::Result<()> {
+    match chosen() {
+        Some(device) => Ok(device.release()?),
+        None => Ok(()),
+    }
 }

@@ -3,13 +3,14 @@
 //! ```text
 //! cargo run --release -p r1-train --example step -- CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda]
 //! ```
-//! Prints one line of JSON: medians over the steps after the first, in seconds, and the peak of resident memory.
+//! Prints one line of JSON: medians over the steps after the first, in seconds, and the peaks of resident memory and of the device's.
 //! `scripts/bench/train.sh` puts it beside PyTorch.
 
 use std::time::Instant;
 
 use r1_model::network::precision_named;
 use r1_model::{Config, LoadOptions, Policy, device};
+use r1_train::memory::{Budget, Place};
 use r1_train::optimizer::{AdamW, Hyper};
 use r1_train::refusal::Refused;
 use r1_train::update::{Limits, Row, Scored, Trainer};
@@ -42,7 +43,9 @@ fn main() -> anyhow::Result<()> {
     let policy = Policy::initialize(config, 0, LoadOptions::trainable(precision))?;
     let hyper = Hyper { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
     let optimizer = AdamW::fresh(&policy, hyper);
-    let limits = Limits { micro_tokens: 4096, clip_norm: 0.0, router_bias_rate: 0.0 };
+    let place = Place::of(policy.device())?;
+    let micro_tokens = Budget::of(&policy.config, policy.precision(), place).default_tokens();
+    let limits = Limits { micro_tokens, clip_norm: 0.0, router_bias_rate: 0.0 };
     let mut trainer = Trainer::new(policy, optimizer, limits)?;
     let vocab = trainer.policy.config.vocab_size as u64;
     let ids: Vec<Vec<u32>> = (0..count as u64)
@@ -74,7 +77,8 @@ fn main() -> anyhow::Result<()> {
         "{}",
         serde_json::json!({
             "precision": format!("{:?}", trainer.policy.precision()), "parameters": trainer.policy.trainable_count(),
-            "seconds": all, "passes": median(times, |t| t[0]), "optimizer": median(times, |t| t[1]), "tokens_per_second": tokens, "peak_bytes": peak(), "loss": loss,
+            "seconds": all, "passes": median(times, |t| t[0]), "optimizer": median(times, |t| t[1]), "tokens_per_second": tokens, "peak_bytes": peak(),
+            "device_bytes": device::chosen().map(|device| device.peak()), "micro_tokens": trainer.limits().micro_tokens, "loss": loss,
         })
     );
     Ok(())

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1_kernels::{Precision, isa, supports, threads};
-use r1_model::{LoadOptions, Policy, device};
+use r1_model::{Config, LoadOptions, Policy, device};
 use serde_json::{Map, Value};
 
+use crate::memory::{Budget, Place};
 use crate::optimizer::{AdamW, Hyper};
 use crate::update::Limits;
 
@@ -27,10 +28,10 @@ pub struct Compute {
     /// What matrix products are computed in; weights and optimizer state are f32 always
     #[arg(long, value_enum, default_value_t = Dtype::Auto)]
     pub dtype: Dtype,
-    /// Most tokens computed at once, fewer where activations would need more than 448 MiB: bounds memory, and fixes the order
-    /// in which gradients are added
-    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
-    pub micro_tokens: usize,
+    /// Most tokens computed at once: bounds memory, and fixes the order in which gradients are added [default: 4096, and fewer where
+    /// activations would need more than 448 MiB; on a GPU what fits into half of the memory that weights and optimizer leave of it]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    micro_tokens: Option<usize>,
     #[command(flatten)]
     machine: r1_cli::Machine,
 }
@@ -99,14 +100,28 @@ impl Compute {
         }
     }
 
+    /// Tokens computed at once of this policy.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn micro_tokens(&self, config: &Config, precision: Precision) -> Result<usize> {
+        match self.micro_tokens {
+            Some(tokens) => Ok(tokens),
+            None => {
+                let place = Place::of(device::chosen().as_ref())?;
+                Ok(Budget::of(config, precision, place).default_tokens())
+            }
+        }
+    }
+
     /// Adds what decides the result to `train.json`'s command.
-    pub fn record(&self, precision: Precision, command: &mut Map<String, Value>) {
+    pub fn record(&self, precision: Precision, micro_tokens: usize, command: &mut Map<String, Value>) {
         let dtype = if precision == Precision::Bf16 { "bf16" } else { "f32" };
         command.insert("dtype".into(), dtype.into());
         if device::chosen().is_some() {
             command.insert("device".into(), "cuda".into());
         }
-        command.insert("micro-tokens".into(), self.micro_tokens.into());
+        command.insert("micro-tokens".into(), micro_tokens.into());
     }
 }
 
@@ -123,8 +138,8 @@ impl Optimization {
     }
 
     /// What stays the same over all updates.
-    pub fn limits(&self, compute: &Compute, router_bias_rate: f64) -> Limits {
-        Limits { micro_tokens: compute.micro_tokens, clip_norm: self.clip_norm, router_bias_rate }
+    pub fn limits(&self, micro_tokens: usize, router_bias_rate: f64) -> Limits {
+        Limits { micro_tokens, clip_norm: self.clip_norm, router_bias_rate }
     }
 
     /// Adds what decides the result to `train.json`'s command.
@@ -142,6 +157,15 @@ impl Optimization {
             command.insert("freeze-router".into(), true.into());
         }
     }
+}
+
+/// Reads a policy's config.
+///
+/// # Errors
+/// Exit 2, naming file and field.
+pub fn load_config(dir: &Path) -> Result<Config> {
+    Config::load(dir)
+        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))
 }
 
 /// Loads a policy to be trained.

@@ -105,9 +105,6 @@ pub fn measure(trainer: &mut Trainer, rows: &[Row], loss: &mut RowLoss) -> Resul
     if rows.is_empty() {
         bail!("no row has a gradient: there is no slope to measure");
     }
-    if trainer.policy.device().is_some() {
-        bail!("the selftest moves weights on the host; use --device cpu");
-    }
     let mut linear =
         Linear { dlogprob: vec![Vec::new(); rows.len()], dentropy: vec![Vec::new(); rows.len()] };
     trainer.accumulate_with_entropy(rows, true, &mut |i, scored, d, dentropy| {
@@ -115,7 +112,7 @@ pub fn measure(trainer: &mut Trainer, rows: &[Row], loss: &mut RowLoss) -> Resul
         linear.dlogprob[i] = d.to_vec();
         linear.dentropy[i] = dentropy.to_vec();
     })?;
-    let gradients: Vec<Vec<f32>> = trainer.gradients().values.clone();
+    let gradients = trainer.gradients().to_host()?;
     let mut findings = Findings { rows: rows.len(), ..Findings::default() };
     findings.tokens = rows.iter().map(|r| r.completion.len()).sum();
     let norms: Vec<f64> = gradients.iter().map(|g| r1_kernels::norm::sum_of_squares(g).sqrt()).collect();
@@ -161,7 +158,7 @@ fn slope(
     gradient: &[f32],
     norm: f64,
 ) -> Result<f64> {
-    let own = trainer.policy.parameters()[at].value.clone();
+    let own = trainer.policy.values(at)?.into_owned();
     let length = r1_kernels::norm::sum_of_squares(&own).sqrt() + 0.01 * (own.len() as f64).sqrt();
     let here = linear.value(trainer, rows)?;
     let mut best = f64::INFINITY;
@@ -170,11 +167,12 @@ fn slope(
         let mut sides = [0.0; 2];
         let mut smooth = [false; 2];
         for (side, sign) in [1.0, -1.0].into_iter().enumerate() {
-            let target = &mut trainer.policy.parameters_mut()[at].value;
-            for ((w, old), g) in target.iter_mut().zip(&own).zip(gradient) {
-                *w = (f64::from(*old) + sign * h * f64::from(*g) / norm) as f32;
-            }
-            trainer.policy.repack();
+            let moved: Vec<f32> = own
+                .iter()
+                .zip(gradient)
+                .map(|(old, g)| (f64::from(*old) + sign * h * f64::from(*g) / norm) as f32)
+                .collect();
+            trainer.policy.set_values(at, &moved)?;
             let there = linear.value(trainer, rows)?;
             sides[side] = sign * (there.total - here.total) / h;
             smooth[side] = there.load == here.load;
@@ -192,8 +190,7 @@ fn slope(
             break;
         }
     }
-    trainer.policy.parameters_mut()[at].value.copy_from_slice(&own);
-    trainer.policy.repack();
+    trainer.policy.set_values(at, &own)?;
     Ok(best)
 }
 

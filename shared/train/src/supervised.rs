@@ -23,7 +23,7 @@ pub use run::{Outcome, Run, mean_loss};
 use crate::checkpoint::{self, Start, State};
 use crate::corpus::Corpus;
 use crate::examples::{self, Example, Examples, Words};
-use crate::flags::{Before, Compute, Optimization, not_negative, positive, share};
+use crate::flags::{Before, Compute, Optimization, load_config, not_negative, positive, share};
 use crate::lora;
 use crate::optimizer;
 use crate::schedule::Shape;
@@ -118,7 +118,12 @@ impl Flags {
     }
 
     /// Every flag that decides the result, settled, for `train.json`.
-    pub fn command(&self, defaults: Defaults, precision: Precision) -> Map<String, Value> {
+    pub fn command(
+        &self,
+        defaults: Defaults,
+        precision: Precision,
+        micro_tokens: usize,
+    ) -> Map<String, Value> {
         let mut command = Map::new();
         let epochs = self.epochs.or(self.max_steps.is_none().then_some(EPOCHS));
         for (name, value) in [
@@ -144,7 +149,7 @@ impl Flags {
             command.insert("neftune".into(), alpha.into());
         }
         self.optimization.record(&mut command);
-        self.compute.record(precision, &mut command);
+        self.compute.record(precision, micro_tokens, &mut command);
         command
     }
 
@@ -262,7 +267,8 @@ impl Preparation<'_> {
             let words = Words::load(self.policy, self.template)?;
             return self.before(precision, &words, &lesson(&words)?.corpus);
         }
-        let mut command = self.flags.command(self.defaults, precision);
+        let micro_tokens = self.flags.compute.micro_tokens(&load_config(self.policy)?, precision)?;
+        let mut command = self.flags.command(self.defaults, precision, micro_tokens);
         command.insert("template".into(), self.template.into());
         command.extend(self.extra.clone());
         let plan = self.plan()?;
@@ -313,6 +319,7 @@ impl Preparation<'_> {
             corpus,
             objective: &*objective,
             held_out,
+            micro_tokens,
         };
         let outcome = run.train()?;
         let held_out =

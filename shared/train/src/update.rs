@@ -13,7 +13,7 @@ use r1_model::Policy;
 use r1_model::batch::{Packed, Sequence};
 use r1_model::network::{Gradients, Recompute};
 
-use crate::memory;
+use crate::memory::{Budget, Place};
 use crate::microbatch::{MicroBatch, plan};
 use crate::neftune::Noise;
 use crate::optimizer::{AdamW, clip_factor, global_norm};
@@ -53,7 +53,7 @@ pub use pull::{Listed, Pull, Teacher};
 /// What stays the same over all updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// most tokens of a micro-batch; a trainer takes fewer where their activations would need more than 448 MiB
+    /// most tokens of a micro-batch; on the host a trainer takes fewer where their activations would need more than 448 MiB
     pub micro_tokens: usize,
     /// largest norm of the gradient; 0 leaves it as it is
     pub clip_norm: f64,
@@ -93,6 +93,7 @@ pub struct Trainer {
     /// noise on the embedded tokens of the next update, where it has any
     pub noise: Option<Noise>,
     limits: Limits,
+    pub(crate) budget: Budget,
     gradients: Gradients,
     load: Load,
     /// d(loss)/d(logprob) of the batch, row after row: tells which token spoiled a gradient
@@ -106,10 +107,11 @@ impl Trainer {
     /// # Errors
     /// The device that the policy computes on has no room for gradients.
     pub fn new(policy: Policy, optimizer: AdamW, mut limits: Limits) -> Fallible<Trainer> {
-        limits.micro_tokens = memory::micro_tokens(&policy.config, limits.micro_tokens);
+        let budget = Budget::of(&policy.config, policy.precision(), Place::of(policy.device())?);
+        limits.micro_tokens = budget.micro_tokens(limits.micro_tokens);
         let gradients = Gradients::zeros(&policy)?;
         let (load, dlogprobs, scratch) = (Load::default(), Vec::new(), Vec::new());
-        Ok(Trainer { policy, optimizer, noise: None, limits, gradients, load, dlogprobs, scratch })
+        Ok(Trainer { policy, optimizer, noise: None, limits, budget, gradients, load, dlogprobs, scratch })
     }
 
     /// What stays the same over all updates.
@@ -188,7 +190,7 @@ impl Trainer {
         }
         let counts_load = self.limits.router_bias_rate != 0.0;
         let (output, mut tape) = if gradient || counts_load {
-            let recompute = memory::recompute(&self.policy.config, packed.rows());
+            let recompute = self.budget.recompute(packed.rows());
             let (output, tape) = self
                 .policy
                 .forward(&packed, &inv_temperature, entropy, recompute)

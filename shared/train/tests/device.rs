@@ -8,11 +8,14 @@ mod policies;
 use groups::{rows, sequences};
 use policies::{configs, policy};
 use r1_model::device::Device;
+use r1_model::lora::Saved;
 use r1_model::{Config, LoadOptions, Policy, Precision};
 use r1_train::neftune::Noise;
 use r1_train::optimizer::{AdamW, Hyper};
-use r1_train::update::{Limits, Row, Scored, Trainer};
+use r1_train::selftest;
+use r1_train::update::{Limits, Pull, Row, Scored, Teacher, Trainer};
 use serde_json::Value;
+use std::path::Path;
 
 const HYPER: Hyper = Hyper { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
 
@@ -137,4 +140,104 @@ fn a_run_there_has_the_same_bits_again_and_goes_on() {
         imitate(&mut second, &rows(&sequences), step);
     });
     assert!(wanted == bits(&second), "{name}: gone on with");
+}
+
+/// The same update with smoothed labels, and toward a live teacher.
+#[test]
+fn smoothed_labels_and_teachers_move_the_weights_as_here() {
+    let Some(device) = device() else { return };
+    let sequences = sequences();
+    let (name, config) = configs().remove(0);
+    let rows = rows(&sequences);
+    for (precision, most) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.05)] {
+        let (mut here, mut there) = (trainer(&config, None), trainer(&config, Some((precision, &device))));
+        let teacher = |there: Option<(Precision, &Device)>| {
+            let (precision, device) = there.map_or((Precision::F32, None), |(p, d)| (p, Some(d.clone())));
+            let options = LoadOptions::frozen(Some(precision)).on(device);
+            Policy::initialize(Config::parse(config.clone(), None).unwrap(), 5, options).unwrap()
+        };
+        let (live_here, live_there) = (teacher(None), teacher(Some((precision, &device))));
+        let update = |trainer: &mut Trainer, live: Option<&Policy>| {
+            let inv_temperature = vec![1.0; rows.len()];
+            let mut divergence = 0.0;
+            let mut pull = Pull {
+                teacher: live.map_or(Teacher::Uniform, Teacher::Live),
+                beta: if live.is_some() { 0.5 } else { 0.0 },
+                inv_temperature: &inv_temperature,
+                weight: 0.01,
+                seen: &mut |_, own| divergence += own.iter().map(|&x| f64::from(x)).sum::<f64>(),
+            };
+            trainer.accumulate_toward(&rows, &mut pull, &mut |_, _, d| d.fill(-0.02)).unwrap();
+            (divergence, trainer.apply(&rows, 0.01).unwrap().grad_norm)
+        };
+        for (live_here, live_there) in [(None, None), (Some(&live_here), Some(&live_there))] {
+            let (want, found) = (update(&mut here, live_here), update(&mut there, live_there));
+            for (want, found) in [(want.0, found.0), (want.1, found.1)] {
+                assert!((found - want).abs() < most * want, "{name}, {precision:?}: {found} for {want}");
+            }
+        }
+        let apart = off(&there.policy, &here.policy);
+        assert!(apart < most, "{name}, {precision:?}: weights {apart:e} off");
+    }
+}
+
+/// PEFT's golden adapters, some steps: the losses of a trainer on the host, and the same adapter at the end but for rounding.
+#[test]
+fn an_adapter_trains_there_as_here() {
+    let Some(device) = device() else { return };
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let sequences = sequences();
+    for (adapter, checkpoint) in [("qwen2-rslora", "qwen2"), ("deepseek-v3", "deepseek-v3")] {
+        let begin = |device: Option<&Device>| {
+            let options = LoadOptions::adapted(Some(Precision::F32)).on(device.cloned());
+            let mut policy = Policy::load(&goldens.join("checkpoints").join(checkpoint), options).unwrap();
+            Saved::open(&goldens.join("lora").join(adapter), &policy.config)
+                .unwrap()
+                .attach(&mut policy)
+                .unwrap();
+            let optimizer = AdamW::fresh(&policy, HYPER);
+            let limits = Limits { micro_tokens: 64, clip_norm: 1.0, router_bias_rate: 0.0 };
+            Trainer::new(policy, optimizer, limits).unwrap()
+        };
+        let (mut here, mut there) = (begin(None), begin(Some(&device)));
+        for step in [0, 1, 3] {
+            let want = imitate(&mut here, &rows(&sequences), step);
+            let found = imitate(&mut there, &rows(&sequences), step);
+            for (want, found) in [(want.0, found.0), (want.1, found.1)] {
+                assert!((found - want).abs() < 1e-4 * want, "{adapter}, step {step}: {found} for {want}");
+            }
+        }
+        let apart = off(&there.policy, &here.policy);
+        println!("{adapter}: weights {apart:.1e} off after three updates");
+        assert!(apart < 1e-4, "{adapter}: weights {apart:e} off");
+        let dir = tempfile::tempdir().unwrap();
+        there.optimizer.save(&there.policy, dir.path()).unwrap();
+        assert!(
+            AdamW::load(&there.policy, dir.path(), HYPER).is_ok(),
+            "{adapter}: moments of what is trained"
+        );
+    }
+}
+
+#[test]
+fn gradients_there_are_slopes() {
+    let Some(device) = device() else { return };
+    let sequences = sequences();
+    for (name, config) in configs() {
+        let mut trainer = trainer(&config, Some((Precision::F32, &device)));
+        let before: Vec<Vec<f32>> = (0..trainer.policy.parameters().len())
+            .map(|i| trainer.policy.values(i).unwrap().into_owned())
+            .collect();
+        let rows: Vec<Row> = rows(&sequences).into_iter().take(2).collect();
+        let mut slope = |_: usize, _: Scored, d: &mut [f32], dentropy: &mut [f32]| {
+            d.fill(-0.1);
+            dentropy.fill(0.05);
+        };
+        let findings = selftest::measure(&mut trainer, &rows, &mut slope).unwrap();
+        findings.settle().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(findings.slopes.len() > 5, "{name}");
+        for (i, own) in before.iter().enumerate() {
+            assert!(trainer.policy.values(i).unwrap()[..] == own[..], "{name}: left as it was");
+        }
+    }
 }

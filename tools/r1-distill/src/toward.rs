@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use r1_model::checkpoint::sha256_of_weights;
-use r1_model::{LoadOptions, Policy, Tokenizer, device};
+use r1_model::{LoadOptions, Policy, Tokenizer};
 use r1_train::examples::Words;
 use r1_train::supervised::{Lesson, Objective, Preparation};
 
@@ -15,10 +15,6 @@ use crate::tokens::{Reading, Rows, blame, check_one_tokenizer, read};
 /// Runs the tool with a loss on log-probabilities.
 pub fn run(args: &Args, mut preparation: Preparation) -> Result<()> {
     let precision = preparation.begin()?;
-    if device::chosen().is_some() && args.loss.loss != Loss::PolicyGradient {
-        let fact = "a divergence from the teacher's distributions is not computed on a GPU";
-        return Err(r1_cli::misuse(fact, "use --device cpu"));
-    }
     let not_a_policy =
         |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "name the teacher's policy directory");
     if let Some(dir) = &args.loss.teacher {

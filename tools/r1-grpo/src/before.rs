@@ -1,8 +1,8 @@
 //! `--plan` and `--selftest`: what a round will need, and whether its gradients are right, before it.
 
 use anyhow::{Result, ensure};
-use r1_model::{Config, Precision};
-use r1_train::flags::load_policy;
+use r1_model::Precision;
+use r1_train::flags::{load_config, load_policy};
 use r1_train::optimizer::AdamW;
 use r1_train::update::{Row, Trainer};
 use r1_train::{memory, selftest};
@@ -21,25 +21,23 @@ const STEP: f64 = 1e-5;
 /// # Errors
 /// Exit 2: the policy cannot be loaded, or does not fit the rows. Exit 1: a slope differs.
 pub fn answer(args: &Args, objective: &Objective, rows: &Rows, precision: Precision) -> Result<()> {
-    let config = Config::load(&args.policy)
-        .map_err(|e| r1_cli::misuse(format!("{e:#}"), "name a whole policy directory (see r1-init)"))?;
+    let config = load_config(&args.policy)?;
     rows.check(&args.input, &config)?;
     let moves = |s: &Sample| {
         !(args.round.mask_truncated && s.truncated)
             && (objective.moves(s.advantage) || objective.bonus.is_some())
     };
     let all: Vec<Row> = rows.samples.iter().map(|s| s.row(moves(s))).collect();
+    let micro_tokens = args.compute.micro_tokens(&config, precision)?;
     if args.before.plan {
-        let available = r1_cli::memory::available();
-        let plan = memory::of(&config, precision, &all, args.compute.micro_tokens, available);
-        plan.words(available).iter().for_each(|line| r1_cli::note(line));
+        memory::tell(&config, precision, &all, micro_tokens)?;
     }
     if !args.before.selftest {
         return Ok(());
     }
     let policy = load_policy(&args.policy, Precision::F32)?;
     let optimizer = AdamW::fresh(&policy, args.optimization.hyper());
-    let mut trainer = Trainer::new(policy, optimizer, args.optimization.limits(&args.compute, 0.0))?;
+    let mut trainer = Trainer::new(policy, optimizer, args.optimization.limits(micro_tokens, 0.0))?;
     let (chosen, batch): (Vec<usize>, Vec<Row>) = selftest::chosen(&all).into_iter().unzip();
     let samples: Vec<&Sample> = chosen.iter().map(|&i| &rows.samples[i]).collect();
     let lengths: Vec<usize> = samples.iter().map(|s| s.completion.len()).collect();

@@ -10,7 +10,7 @@ use r1_model::Precision;
 use r1_model::checkpoint::sha256_of_weights;
 use r1_model::directory::recover;
 use r1_train::checkpoint::{self, Start, State, Status};
-use r1_train::flags::{load_optimizer, load_policy};
+use r1_train::flags::{load_config, load_optimizer, load_policy};
 use r1_train::lora;
 use r1_train::optimizer::{self, AdamW};
 use r1_train::schedule::Shape;
@@ -27,7 +27,12 @@ use crate::rows::{Rows, Sample, of_other_policies};
 const TOOL: &str = "r1-grpo";
 
 /// Every flag that decides the result, settled, for `train.json`.
-fn command(args: &Args, objective: &Objective, precision: Precision) -> Map<String, Value> {
+fn command(
+    args: &Args,
+    objective: &Objective,
+    precision: Precision,
+    micro_tokens: usize,
+) -> Map<String, Value> {
     let mut command = Map::new();
     let preset = args.preset.and_then(|p| p.to_possible_value()).map(|p| p.get_name().to_string());
     let round = &args.round;
@@ -54,7 +59,7 @@ fn command(args: &Args, objective: &Objective, precision: Precision) -> Map<Stri
     }
     objective.record(&mut command);
     args.optimization.record(&mut command);
-    args.compute.record(precision, &mut command);
+    args.compute.record(precision, micro_tokens, &mut command);
     command
 }
 
@@ -82,7 +87,9 @@ impl Beginning {
         let follows = args.round.follow.follow;
         recover(&args.output)?;
         let plan = args.lora.settle(&args.policy, &args.output, args.seed.seed)?;
-        let mut planned = State::planned(TOOL, command(args, objective, precision), Map::new());
+        let micro_tokens = args.compute.micro_tokens(&load_config(&args.policy)?, precision)?;
+        let command = command(args, objective, precision, micro_tokens);
+        let mut planned = State::planned(TOOL, command, Map::new());
         if let Some(plan) = &plan {
             plan.record(&mut planned.command);
             if args.round.reference_every.is_some() {
@@ -142,7 +149,8 @@ impl Beginning {
             Some(dir) => load_optimizer(&policy, dir, hyper)?,
             None => AdamW::fresh(&policy, hyper),
         };
-        let limits = args.optimization.limits(&args.compute, args.round.router_bias_rate);
+        let micro_tokens = args.compute.micro_tokens(&policy.config, precision)?;
+        let limits = args.optimization.limits(micro_tokens, args.round.router_bias_rate);
         Trainer::new(policy, optimizer, limits)
     }
 }

@@ -62,10 +62,9 @@ pub fn score_rows(args: &Args, rows: &mut Rows, precision: Precision) -> Result<
     rows.check(&args.input, &policy.config)?;
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); rows.samples.len()];
     let all: Vec<Row> = rows.samples.iter().map(|s| s.row(false)).collect();
-    score(&policy, &all, args.compute.micro_tokens, false, &mut |i, scored| {
-        found[i] = scored.logprobs.to_vec()
-    })
-    .map_err(|r| refusal::report(&args.output, 0, &all, |i| rows.samples[i].line, &r))?;
+    let micro_tokens = args.compute.micro_tokens(&policy.config, precision)?;
+    score(&policy, &all, micro_tokens, false, &mut |i, scored| found[i] = scored.logprobs.to_vec())
+        .map_err(|r| refusal::report(&args.output, 0, &all, |i| rows.samples[i].line, &r))?;
     for (sample, logprobs) in rows.samples.iter_mut().zip(found) {
         sample.reference = Some(logprobs);
     }

@@ -228,6 +228,9 @@ impl Report {
         if let Some(imbalance) = self.applied.expert_imbalance {
             line["expert_imbalance"] = imbalance.into();
         }
+        if let Some(device) = r1_model::device::chosen() {
+            line["memory/device_peak_bytes"] = device.peak().into();
+        }
         if let Some(bytes) = r1_cli::memory::peak() {
             line["memory/peak_bytes"] = bytes.into();
         }

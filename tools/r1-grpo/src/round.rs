@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use r1_model::Precision;
+use r1_model::device;
 use r1_train::checkpoint::{self, State, Status};
 use r1_train::corpus::order;
 use r1_train::flags::{not_negative, positive, share};
@@ -246,6 +247,8 @@ pub fn run(
         }
     }
     state.status = Status::Done;
+    // Whoever samples next, on the same GPU perhaps, begins when this is published.
+    device::release()?;
     publish(args, trainer, state, None)
 }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use r1_model::checkpoint::sha256_of_weights;
 use r1_train::checkpoint::{self, Start, State};
 use r1_train::examples::Words;
+use r1_train::flags::load_config;
 use r1_train::supervised::{Defaults, Flags};
 use serde_json::{Map, json};
 use std::time::Instant;
@@ -47,7 +48,8 @@ pub fn run(mut args: Args) -> Result<()> {
     let precision = flags.compute.begin()?;
     let read = preferences::read(&args.input, args.pointwise)?;
 
-    let mut command = flags.command(PAPER, precision);
+    let micro_tokens = flags.compute.micro_tokens(&load_config(&args.policy)?, precision)?;
+    let mut command = flags.command(PAPER, precision, micro_tokens);
     command.insert("template".into(), args.template.as_str().into());
     command.insert("center".into(), args.center.into());
     command.insert("pointwise".into(), args.pointwise.into());

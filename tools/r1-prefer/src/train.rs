@@ -118,7 +118,8 @@ impl Run<'_> {
     }
 
     fn trainer(&self, policy: Policy, optimizer: AdamW) -> Result<Trainer> {
-        let limits = self.flags.optimization.limits(&self.flags.compute, self.flags.router_bias_rate);
+        let micro_tokens = self.flags.compute.micro_tokens(&policy.config, self.precision)?;
+        let limits = self.flags.optimization.limits(micro_tokens, self.flags.router_bias_rate);
         Trainer::new(policy, optimizer, limits)
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use r1_cli::signals;
 use r1_model::directory::Claim;
-use r1_model::{Policy, lora};
+use r1_model::{Policy, device, lora};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -210,6 +210,8 @@ pub fn run(args: &Args, dir: &Path) -> Result<()> {
         let mut progress = draw::progress(args, &tasks);
         let summary = Drawing::plan(args, &loaded, &tasks)?.draw(0, &mut progress, &mut out)?;
         progress.finish();
+        // The trainer, on the same GPU perhaps, begins when the round ends.
+        device::release()?;
         out.end_round()?;
         let mut line = json!(summary);
         round += 1;

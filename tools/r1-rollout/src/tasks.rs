@@ -55,7 +55,9 @@ pub fn weights(args: &Args, dir: &Path, adapter: Option<&Path>) -> Result<(Polic
         return Err(r1_cli::misuse("--micro-tokens 0 computes nothing", "ask for at least one"));
     }
     let precision = r1_model::network::precision_named(&args.dtype)?;
-    device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
+    if device::chosen().is_none() {
+        device::set(args.machine.device.choose(device::BUILT, device::count, device::open)?);
+    }
     // The hash reads every byte of the weights once more: beside the loading, not behind it.
     let (policy, hash) = std::thread::scope(|scope| {
         let hash = scope.spawn(|| lora::identify(dir, adapter));

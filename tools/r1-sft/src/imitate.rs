@@ -39,9 +39,6 @@ pub fn run(args: Args) -> Result<()> {
         inputs: Default::default(),
     };
     let precision = preparation.begin()?;
-    if args.label_smoothing != 0.0 && r1_model::device::chosen().is_some() {
-        return Err(r1_cli::misuse("--label-smoothing is not computed on a GPU", "use --device cpu"));
-    }
     let examples = examples::read(&args.input, of)?;
     preparation.run(precision, &examples, Imitation { label_smoothing: args.label_smoothing }, of)
 }

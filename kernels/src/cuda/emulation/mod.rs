@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::launch::signatures;
@@ -25,6 +26,7 @@ type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, u32, u64) -> *co
 pub(super) struct Emulated {
     order: u64,
     used: Mutex<HashMap<u64, Mapping>>,
+    peak: AtomicUsize,
 }
 
 /// What `mmap` gave for a buffer.
@@ -49,7 +51,7 @@ impl Emulated {
             return Err(Error::Absent("the emulated card runs on x86-64 Linux only".into()));
         }
         if Command::new("g++").arg("--version").output().is_ok_and(|o| o.status.success()) {
-            Ok(Emulated { order, used: Mutex::default() })
+            Ok(Emulated { order, used: Mutex::default(), peak: AtomicUsize::new(0) })
         } else {
             Err(Error::Absent("the emulated card needs g++".into()))
         }
@@ -138,6 +140,10 @@ impl Backing for Emulated {
         Ok((MEMORY.saturating_sub(used), MEMORY))
     }
 
+    fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
     /// Ends at a page that may not be touched; begins as NaN.
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
         const PAGE: usize = 4096;
@@ -159,6 +165,7 @@ impl Backing for Emulated {
         };
         let at = (start + whole - PAGE - bytes.next_multiple_of(16)) as u64;
         self.used().insert(at, Mapping { start, whole, bytes });
+        self.peak.fetch_max(total - free + bytes, Ordering::Relaxed);
         Ok(at)
     }
 
@@ -167,6 +174,10 @@ impl Backing for Emulated {
             // SAFETY: the mapping that `take` made.
             unsafe { libc::munmap(start as *mut c_void, whole) };
         }
+    }
+
+    fn release(&self, _: &'static str) -> Result<(), Error> {
+        Ok(())
     }
 
     fn read(&self, _: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {

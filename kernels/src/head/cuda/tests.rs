@@ -45,6 +45,34 @@ fn both_ways_are_the_cpu_s() {
     });
 }
 
+#[test]
+fn the_most_probable_are_the_cpu_s() {
+    each_device(|device| {
+        for (rows, c, v) in [(1, 1, 1), (5, 3, 37), (20, 16, 1100)] {
+            // Few distinct weights, so that many tokens of a row are as probable as each other, at the border too.
+            let (h, mut w) = (values(1, rows * c, 1.0), values(2, v * c, 2.0));
+            w.iter_mut().for_each(|x| *x = x.round());
+            let h: Vec<f32> = h.iter().map(|x| x.round()).collect();
+            let by: Vec<f32> = (0..rows).map(|i| 0.5 + i as f32 / 8.0).collect();
+            let weight = Weight::pack(&w, v, c, Precision::F32, false);
+            for n in [1, v.min(7), v.div_ceil(2), v] {
+                let wanted = head::top(&h, &weight, &by, n);
+                let (h, w, by) = (on(device, &h), on(device, &w), on(device, &by));
+                let found = top(device, h.all(), w.all(), c, by.all(), n).unwrap();
+                // Sums of a row differ in the last bits, and with them all its log-probabilities alike: the tokens are the same.
+                assert_eq!(found.ids, wanted.ids, "{n} of {v}");
+                near("top", &found.logprobs, &wanted.logprobs, 3e-6);
+                let (h, w) = (
+                    on(device, &narrow(&h.download("test").unwrap())),
+                    on(device, &narrow(&w.download("test").unwrap())),
+                );
+                let half = top(device, h.all(), w.all(), c, by.all(), n).unwrap();
+                assert_eq!(half, found, "bf16 holds these operands");
+            }
+        }
+    });
+}
+
 fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -55,6 +55,12 @@ impl<'a> View<'a> {
         if self.is_bf16() { self.bytes.as_chunks().0 } else { &[] }
     }
 
+    /// The tensor's bytes, where they are its values as they are: bf16 or f32.
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        let plain = self.scales.is_none() && [Dtype::BF16, Dtype::F32].contains(&self.dtype);
+        plain.then_some(self.bytes)
+    }
+
     /// Fills `out` with the values from flat index `from` on.
     ///
     /// # Panics

@@ -1,11 +1,15 @@
 //! Without the feature `cuda`: types that have no value, so that whoever asks for one is given none.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 use r1_kernels::attention::Shape;
 use r1_kernels::{Precision, adamw, head, rope};
 
 use crate::batch::Packed;
 use crate::config::Config;
+use crate::network::toward::Toward;
+use crate::network::values::Values;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
 use crate::random::Stream;
@@ -51,7 +55,29 @@ pub fn count() -> Result<usize> {
     Ok(0)
 }
 
+/// Nothing is held.
+pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
+    0
+}
+
 impl Device {
+    /// Bytes free and bytes in all.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        match self.0 {}
+    }
+
+    /// Most bytes that this process has held there.
+    pub fn peak(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(crate) fn release(&self) -> Result<()> {
+        match self.0 {}
+    }
+
     /// What the card calls itself.
     pub fn name(&self) -> String {
         match self.0 {}
@@ -63,7 +89,7 @@ impl Network {
         match d.0 {}
     }
 
-    pub(crate) fn put(&mut self, _: &Parameter, _: &[f32], _: bool) -> Result<()> {
+    pub(crate) fn put(&mut self, _: &Parameter, _: &impl Values) -> Result<()> {
         match self.0 {}
     }
 
@@ -117,6 +143,41 @@ impl Network {
     }
 
     pub(crate) fn logprobs(&self, _: &Packed, _: &[f32], _: bool) -> Result<head::Output> {
+        match self.0 {}
+    }
+
+    pub(crate) fn logprobs_with_top(
+        &self,
+        _: &Packed,
+        _: &[f32],
+        _: usize,
+    ) -> Result<(head::Output, head::Top)> {
+        match self.0 {}
+    }
+
+    pub(crate) fn backward_toward(
+        &self,
+        _: &Packed,
+        _: &[f32],
+        _: Tape,
+        _: &[f32],
+        _: &Toward,
+        _: &mut Gradients,
+    ) -> Result<Vec<f32>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn adapt(
+        &mut self,
+        _: usize,
+        _: (usize, f32),
+        _: Vec<Range<usize>>,
+        _: [&Parameter; 2],
+    ) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn switch_adapter(&mut self, _: bool) {
         match self.0 {}
     }
 

@@ -89,7 +89,7 @@ impl Network {
         let (middle, feed_forward) = (&tape.middle, &tape.feed_forward);
         self.feed_forward_backward(layer, feed_forward, middle, h.all(), dx, dy.all(), &mut dh, grads)?;
         drop((h, dy));
-        let (middle, w, dw) = (middle.all(), self.vector(post), Some(grads.values[post].all_mut()));
+        let (middle, w, dw) = (middle.all(), self.vector(post), grads.of(post));
         rmsnorm::cuda::backward(d, dh.all(), middle, w, rstd.all(), dx.all_mut(), dw, true)?;
 
         let (h, rstd) = self.normed::<f32, A>(x.all(), input, eps)?;
@@ -97,7 +97,7 @@ impl Network {
         let attention = &tape.attention;
         self.attention_backward(layer, attention, h.all(), positions, plan, dy.all(), &mut dh, grads)?;
         drop((h, dy));
-        let (w, dw) = (self.vector(input), Some(grads.values[input].all_mut()));
+        let (w, dw) = (self.vector(input), grads.of(input));
         rmsnorm::cuda::backward(d, dh.all(), x.all(), w, rstd.all(), dx.all_mut(), dw, true)?;
         Ok(())
     }

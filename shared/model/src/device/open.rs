@@ -19,3 +19,8 @@ pub fn open(ordinal: usize) -> Result<Device> {
 pub fn count() -> Result<usize> {
     Ok(Device::count()?)
 }
+
+/// Bytes that the head holds on a device for `rows` rows and a vocabulary of `v`; `half`: in bf16.
+pub fn logits_bytes(rows: usize, v: usize, half: bool) -> usize {
+    r1_kernels::head::cuda::scratch_bytes(rows, v, half)
+}

@@ -7,7 +7,7 @@ use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
 
 use super::attention::{Cached, There};
 use super::layer::LayerTape;
-use super::tensors::{Gradients, Network, Table};
+use super::tensors::{Compute, Gradients, Network, Table};
 use crate::batch::Packed;
 use crate::cache::Caches;
 use crate::network::{self, Attend, Recompute};
@@ -15,24 +15,24 @@ use crate::random::Stream;
 use crate::sample::Sampling;
 
 /// What a forward pass leaves for its backward pass, by what the policy computes in.
-pub struct Tape(Kept);
+pub struct Tape(pub(super) Kept);
 
-enum Kept {
+pub(super) enum Kept {
     F32(TapeOf<f32>),
     Bf16(TapeOf<u16>),
 }
 
-struct TapeOf<A: Cached> {
+pub(super) struct TapeOf<A: Cached> {
     positions: Buffer<u32>,
     plan: attention::cuda::Plan,
     /// the input of each layer, then the last layer's output
     stream: Vec<Buffer<f32>>,
     layers: Vec<Option<LayerTape<A>>>,
     gathered: Buffer<f32>,
-    normed: Buffer<A>,
+    pub(super) normed: Buffer<A>,
     rstd: Buffer<f32>,
     /// what the head found; a classifier's scores need none of it
-    found: Option<head::cuda::Output>,
+    pub(super) found: Option<head::cuda::Output>,
     /// tokens per expert of each layer with experts: (layer, counts)
     load: Vec<(usize, Vec<u32>)>,
 }
@@ -62,6 +62,8 @@ macro_rules! within {
         }
     };
 }
+
+pub(super) use {by_precision, within};
 
 /// A tape in its type, forgotten.
 trait Keep: Cached {
@@ -94,7 +96,7 @@ fn to_host(found: &head::cuda::Output) -> Result<head::Output> {
 }
 
 impl Network {
-    fn upload(&self, what: &'static str, ids: &[u32]) -> Result<Buffer<u32>> {
+    pub(super) fn upload(&self, what: &'static str, ids: &[u32]) -> Result<Buffer<u32>> {
         Ok(Buffer::of(&self.device, what, ids)?)
     }
 
@@ -232,12 +234,32 @@ impl Network {
         entropy: bool,
     ) -> Result<head::Output> {
         by_precision!(self, A => {
-            let plan = self.plan(batch)?;
-            let x = self.hidden::<A>(&batch.tokens, &batch.positions, &mut There::Packed(&plan))?;
-            let (_, normed, _) = self.last_norm::<A>(&x, &batch.target_rows)?;
-            drop(x);
+            let normed = self.before_head::<A>(batch)?;
             Ok(to_host(&self.found::<A>(&normed, batch, inv_temperature, entropy)?)?)
         })
+    }
+
+    /// As [`Network::logprobs`] without entropy, and the `top` most probable tokens in the place of each target.
+    pub(crate) fn logprobs_with_top(
+        &self,
+        batch: &Packed,
+        inv_temperature: &[f32],
+        top: usize,
+    ) -> Result<(head::Output, head::Top)> {
+        let (d, c) = (&self.device, self.config.hidden_size);
+        by_precision!(self, A => {
+            let normed = self.before_head::<A>(batch)?;
+            let output = to_host(&self.found::<A>(&normed, batch, inv_temperature, false)?)?;
+            let (w, t) = (A::operand(self, self.head()), Buffer::of(d, "temperatures", inv_temperature)?);
+            Ok((output, head::cuda::top(d, normed.all(), w, c, t.all(), top)?))
+        })
+    }
+
+    /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
+    pub(super) fn before_head<A: Cached>(&self, batch: &Packed) -> Result<Buffer<A>> {
+        let plan = self.plan(batch)?;
+        let x = self.hidden::<A>(&batch.tokens, &batch.positions, &mut There::Packed(&plan))?;
+        Ok(self.last_norm::<A>(&x, &batch.target_rows)?.1)
     }
 
     /// The head's log-probabilities, on the device.
@@ -310,7 +332,7 @@ impl Network {
         within!(tape, tape => {
             let Some(found) = &tape.found else { bail!("a tape of scores has no log-probabilities") };
             let mut dnormed = Buffer::uninit(d, "head::backward", tape.normed.len())?;
-            let dw = grads.values[self.head()].all_mut();
+            let dw = grads.of(self.head());
             head::cuda::backward(
                 d,
                 tape.normed.all(),
@@ -322,19 +344,19 @@ impl Network {
                 dlogprob.all(),
                 dentropy.as_ref().map(Buffer::all),
                 dnormed.all_mut(),
-                Some(dw),
+                dw,
             )?;
             self.backward_from(batch, tape, &dnormed, grads)
         })
     }
 
     /// The head as an operand of what this tape was computed in.
-    fn operand_of<A: Cached>(&self, _: &TapeOf<A>) -> View<'_, A> {
+    pub(super) fn operand_of<A: Cached>(&self, _: &TapeOf<A>) -> View<'_, A> {
         A::operand(self, self.head())
     }
 
     /// The backward pass below the head, from the gradient of what it is applied to.
-    fn backward_from<A: Cached>(
+    pub(super) fn backward_from<A: Cached>(
         &self,
         batch: &Packed,
         tape: TapeOf<A>,
@@ -345,7 +367,7 @@ impl Network {
         drop((normed, found));
         let (d, c, norm) = (&self.device, self.config.hidden_size, self.index.final_norm);
         let mut dgathered: Buffer<f32> = Buffer::uninit(d, "rmsnorm::backward", gathered.len())?;
-        let (w, dw) = (self.vector(norm), Some(grads.values[norm].all_mut()));
+        let (w, dw) = (self.vector(norm), grads.of(norm));
         let (x, dx) = (gathered.all(), dgathered.all_mut());
         rmsnorm::cuda::backward(d, dnormed.all(), x, w, rstd.all(), dx, dw, false)?;
         let mut dx = Buffer::zeros(d, "the backward pass", batch.rows() * c)?;
@@ -360,8 +382,10 @@ impl Network {
             };
             self.layer_backward(layer, &tape, &x, &positions, &plan, &mut dx, grads)?;
         }
-        let dw = grads.values[self.index.embedding].all_mut();
-        Ok(embedding::cuda::backward(d, dx.all(), c, &batch.tokens, dw)?)
+        match grads.of(self.index.embedding) {
+            Some(dw) => Ok(embedding::cuda::backward(d, dx.all(), c, &batch.tokens, dw)?),
+            None => Ok(()),
+        }
     }
 
     /// A classifier's scores of rows that the final norm gave, in f32: [rows, labels].
@@ -411,9 +435,11 @@ impl Network {
         within!(tape, tape => {
             let normed = self.last_norm_exact(&tape.gathered)?;
             let mut dnormed: Buffer<f32> = Buffer::uninit(d, "score", normed.len())?;
-            let (w, dw) = (self.vector(self.head()), grads.values[self.head()].all_mut());
+            let w = self.vector(self.head());
             linear::cuda::backward_input(d, dscores.all(), w, labels, c, dnormed.all_mut(), false)?;
-            linear::cuda::backward_weight(d, dscores.all(), normed.all(), labels, c, dw)?;
+            if let Some(dw) = grads.of(self.head()) {
+                linear::cuda::backward_weight(d, dscores.all(), normed.all(), labels, c, dw)?;
+            }
             self.backward_from(batch, tape, &dnormed, grads)
         })
     }

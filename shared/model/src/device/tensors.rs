@@ -1,10 +1,13 @@
 //! Parameters, gradients and moments in a device's memory.
 
-use anyhow::{Context, Result, bail};
-use r1_kernels::cuda::{Buffer, Device, Float, View};
+use anyhow::{Context, Result};
+use r1_kernels::cuda::{Buffer, Device, Float, View, ViewMut};
 use r1_kernels::{Precision, adamw, linear, norm, rope};
 
+use super::adapter::Adapter;
+use crate::checkpoint::FirstBad;
 use crate::config::Config;
+use crate::network::values::{Values, fill_from};
 use crate::network::{self, Purpose};
 use crate::parameters::{Index, Kind, Parameter, SCORE};
 
@@ -17,22 +20,33 @@ pub struct Network {
     purpose: Purpose,
     tensors: Vec<Tensor>,
     rope: Option<rope::cuda::Table>,
+    pub(super) adapter: Option<Adapter>,
+}
+
+/// The values of a parameter, as they came.
+enum Brought {
+    Full(Buffer<f32>),
+    Half(Buffer<u16>),
 }
 
 /// One parameter, in the forms that its purpose needs; at least one.
-struct Tensor {
-    rows: usize,
-    columns: usize,
+pub(super) struct Tensor {
+    pub rows: usize,
+    pub columns: usize,
     /// f32: the master of a trained parameter, and whatever computes in f32
-    full: Option<Buffer<f32>>,
+    pub full: Option<Buffer<f32>>,
     /// bf16: the operand of products in bf16
-    half: Option<Buffer<u16>>,
+    pub half: Option<Buffer<u16>>,
 }
 
 /// What the operands of products, and the activations between them, are kept in: f32 or bf16.
 pub(super) trait Compute: Float {
     /// A parameter as an operand.
-    fn operand(network: &Network, i: usize) -> View<'_, Self>;
+    fn operand(network: &Network, i: usize) -> View<'_, Self> {
+        Self::of(&network.tensors[i])
+    }
+    /// A tensor as an operand: one that is applied as a matrix.
+    fn of(tensor: &Tensor) -> View<'_, Self>;
     /// f32 values as operands of products: themselves, or rounded.
     fn round<'a>(device: &Device, x: &'a Buffer<f32>) -> Result<Rounded<'a, Self>>;
     /// As [`Compute::round`], for values that are not needed otherwise.
@@ -55,8 +69,8 @@ impl<A: Float> Rounded<'_, A> {
 }
 
 impl Compute for f32 {
-    fn operand(network: &Network, i: usize) -> View<'_, f32> {
-        network.vector(i)
+    fn of(tensor: &Tensor) -> View<'_, f32> {
+        tensor.full()
     }
 
     fn round<'a>(_: &Device, x: &'a Buffer<f32>) -> Result<Rounded<'a, f32>> {
@@ -69,10 +83,10 @@ impl Compute for f32 {
 }
 
 impl Compute for u16 {
-    fn operand(network: &Network, i: usize) -> View<'_, u16> {
-        match &network.tensors[i].half {
+    fn of(tensor: &Tensor) -> View<'_, u16> {
+        match &tensor.half {
             Some(half) => half.all(),
-            None => unreachable!("parameter {i} is an operand of products in bf16"),
+            None => unreachable!("operands of products in bf16 are kept in it"),
         }
     }
 
@@ -98,15 +112,25 @@ impl Network {
         purpose: Purpose,
         precision: Precision,
     ) -> Result<Network> {
-        if purpose == Purpose::Adapt {
-            bail!("an adapter is not trained on a GPU; use --device cpu");
-        }
         let (device, config, index) = (device.clone(), config.clone(), index.clone());
-        Ok(Network { device, config, index, precision, purpose, tensors: Vec::new(), rope: None })
+        let (tensors, rope, adapter) = (Vec::new(), None, None);
+        Ok(Network { device, config, index, precision, purpose, tensors, rope, adapter })
     }
 
-    /// The next parameter, with its values; `is_bf16` says that rounding them changes none.
-    pub(crate) fn put(&mut self, parameter: &Parameter, values: &[f32], is_bf16: bool) -> Result<()> {
+    /// What training moves: the network's own parameters, or those of its adapter.
+    fn trained(&self) -> &[Tensor] {
+        self.adapter.as_ref().map_or(&self.tensors, |adapter| &adapter.tensors)
+    }
+
+    fn trained_mut(&mut self) -> &mut [Tensor] {
+        match &mut self.adapter {
+            Some(adapter) => &mut adapter.tensors,
+            None => &mut self.tensors,
+        }
+    }
+
+    /// The next parameter: its values go from where they lie to the device, and there into the forms that are needed.
+    pub(crate) fn put(&mut self, parameter: &Parameter, values: &impl Values) -> Result<()> {
         let i = self.tensors.len();
         let trains = self.purpose == Purpose::Train;
         let looked_up = parameter.kind == Kind::Embedding;
@@ -114,16 +138,70 @@ impl Network {
         // Those that compute in f32 on the host do so here.
         let exact = parameter.is_router() || parameter.pieces[0].name == SCORE;
         let bf16 = self.precision == Precision::Bf16;
-        let half = bf16 && (applied && !exact || looked_up && is_bf16 && !trains);
-        let full = trains || !half || looked_up && !is_bf16;
-        let place = || format!("{} on the device", parameter.pieces[0].name);
-        let narrow = || values.iter().map(|&x| u16::narrow(x)).collect::<Vec<u16>>();
-        let full =
-            full.then(|| Buffer::of(&self.device, "weights", values)).transpose().with_context(place)?;
-        let half =
-            half.then(|| Buffer::of(&self.device, "weights", &narrow())).transpose().with_context(place)?;
+        let half = bf16 && (applied && !exact || looked_up && values.is_bf16() && !trains);
+        let full = trains || !half || looked_up && !values.is_bf16();
+        let (full, half) = match self.brought(parameter, values)? {
+            Brought::Half(lies) => {
+                let full = full.then(|| self.converted(parameter, &lies)).transpose()?;
+                (full, half.then_some(lies))
+            }
+            Brought::Full(lies) => {
+                let half = half.then(|| self.converted(parameter, &lies)).transpose()?;
+                (full.then_some(lies), half)
+            }
+        };
         self.tensors.push(Tensor { rows: parameter.rows(), columns: parameter.columns(), full, half });
         Ok(())
+    }
+
+    /// Room for the values of a parameter.
+    fn room<T: Float>(&self, parameter: &Parameter) -> Result<Buffer<T>> {
+        let place = || format!("{} on the device", parameter.pieces[0].name);
+        Buffer::uninit(&self.device, "weights", parameter.len).with_context(place)
+    }
+
+    fn converted<X: Float, Y: Float>(&self, parameter: &Parameter, from: &Buffer<X>) -> Result<Buffer<Y>> {
+        let mut to = self.room(parameter)?;
+        linear::cuda::convert(&self.device, from.all(), to.all_mut())?;
+        Ok(to)
+    }
+
+    /// The values on the device: straight from the file where it holds them as they are, else by way of some of the host's memory.
+    fn brought(&self, parameter: &Parameter, values: &impl Values) -> Result<Brought> {
+        /// Values that are made at once.
+        const PART: usize = 1 << 22;
+        match (values.plain(), values.is_bf16()) {
+            (Some(parts), true) => Ok(Brought::Half(self.copied(parameter, &parts, values)?)),
+            (Some(parts), false) => Ok(Brought::Full(self.copied(parameter, &parts, values)?)),
+            (None, _) => {
+                let (mut full, bad) = (self.room(parameter)?, FirstBad::default());
+                let mut part = vec![0.0; PART.min(parameter.len)];
+                for start in (0..parameter.len).step_by(PART) {
+                    let part = &mut part[..PART.min(parameter.len - start)];
+                    fill_from(values, start, part, &bad);
+                    full.part_mut(start..start + part.len()).upload("weights", part)?;
+                }
+                bad.index().map_or(Ok(Brought::Full(full)), |i| Err(values.not_finite(i)))
+            }
+        }
+    }
+
+    fn copied<T: Float>(
+        &self,
+        parameter: &Parameter,
+        parts: &[&[u8]],
+        values: &impl Values,
+    ) -> Result<Buffer<T>> {
+        let (mut buffer, mut start) = (self.room(parameter)?, 0);
+        for bytes in parts {
+            let end = start + bytes.len() / size_of::<T>();
+            buffer.part_mut(start..end).upload_bytes("weights", bytes)?;
+            start = end;
+        }
+        match norm::cuda::first_non_finite(&self.device, &[buffer.all()])?[0] {
+            Some(i) => Err(values.not_finite(i)),
+            None => Ok(buffer),
+        }
     }
 
     pub(crate) fn set_rope(&mut self, table: &rope::Table) -> Result<()> {
@@ -143,6 +221,11 @@ impl Network {
         self.index.head.unwrap_or(self.index.embedding)
     }
 
+    /// How many parameters the network itself has.
+    pub(super) fn count(&self) -> usize {
+        self.tensors.len()
+    }
+
     /// `[rows, columns]` of a parameter.
     pub(super) fn size(&self, i: usize) -> (usize, usize) {
         (self.tensors[i].rows, self.tensors[i].columns)
@@ -150,10 +233,7 @@ impl Network {
 
     /// A parameter in f32.
     pub(super) fn vector(&self, i: usize) -> View<'_, f32> {
-        match &self.tensors[i].full {
-            Some(full) => full.all(),
-            None => unreachable!("parameter {i} is kept in f32"),
-        }
+        self.tensors[i].full()
     }
 
     /// The embedding, in the form that is looked up: f32 where it is kept in it.
@@ -166,9 +246,9 @@ impl Network {
         }
     }
 
-    /// Values of a parameter, on the host.
+    /// Values of a parameter that training moves, on the host.
     pub(crate) fn values(&self, i: usize) -> Result<Vec<f32>> {
-        let tensor = &self.tensors[i];
+        let tensor = &self.trained()[i];
         match (&tensor.full, &tensor.half) {
             (Some(full), _) => Ok(full.download("weights")?),
             (None, Some(half)) => Ok(half.download("weights")?.into_iter().map(Float::widen).collect()),
@@ -176,12 +256,12 @@ impl Network {
         }
     }
 
-    /// Replaces the values of a parameter.
+    /// Replaces the values of a parameter that training moves.
     ///
     /// # Errors
     /// The device refused.
     pub fn set_values(&mut self, i: usize, values: &[f32]) -> Result<()> {
-        let tensor = &mut self.tensors[i];
+        let tensor = &mut self.trained_mut()[i];
         if let Some(full) = &mut tensor.full {
             full.all_mut().upload("weights", values)?;
         }
@@ -195,8 +275,8 @@ impl Network {
     /// Zeros for every parameter that training moves.
     pub(crate) fn gradients(&self) -> Result<Gradients> {
         let zeros = |t: &Tensor| Buffer::zeros(&self.device, "gradients", t.rows * t.columns);
-        let values = self.tensors.iter().map(zeros).collect::<Result<_, _>>()?;
-        Ok(Gradients { device: self.device.clone(), values })
+        let values = self.trained().iter().map(zeros).collect::<Result<_, _>>()?;
+        Ok(Gradients { device: self.device.clone(), values, frozen: self.adapter.is_some() })
     }
 
     /// One step of the optimizer for parameter `i`; its form in bf16 follows.
@@ -210,12 +290,12 @@ impl Network {
         moments: &mut Moments,
         step: &adamw::Step,
     ) -> Result<()> {
-        let g = gradients.there().values[i].all();
-        let tensor = &mut self.tensors[i];
+        let (g, device) = (gradients.there().values[i].all(), self.device.clone());
+        let tensor = &mut self.trained_mut()[i];
         let Some(w) = &mut tensor.full else { unreachable!("a parameter that is trained is kept in f32") };
         let half = tensor.half.as_mut().map(Buffer::all_mut);
         let (first, second) = (moments.first.all_mut(), moments.second.all_mut());
-        adamw::cuda::update(&self.device, w.all_mut(), first, second, g, half, step)?;
+        adamw::cuda::update(&device, w.all_mut(), first, second, g, half, step)?;
         Ok(())
     }
 }
@@ -226,10 +306,21 @@ pub(super) enum Table<'a> {
     Bf16(View<'a, u16>),
 }
 
-/// One gradient a parameter.
+impl Tensor {
+    fn full(&self) -> View<'_, f32> {
+        match &self.full {
+            Some(full) => full.all(),
+            None => unreachable!("what computes in f32 is kept in it"),
+        }
+    }
+}
+
+/// One gradient a parameter that training moves.
 pub struct Gradients {
     device: Device,
     pub(super) values: Vec<Buffer<f32>>,
+    /// the values are an adapter's: the network's own parameters have none
+    frozen: bool,
 }
 
 impl Gradients {
@@ -237,8 +328,14 @@ impl Gradients {
         self.values.iter().map(|g| Ok(g.download("gradients")?)).collect()
     }
 
+    /// The gradient of the network's own parameter `i`; `None` where the network is frozen.
+    pub(super) fn of(&mut self, i: usize) -> Option<ViewMut<'_, f32>> {
+        if self.frozen { None } else { Some(self.values[i].all_mut()) }
+    }
+
     pub(crate) fn squares(&self) -> Result<Vec<f64>> {
-        self.values.iter().map(|g| Ok(norm::cuda::sum_of_squares(&self.device, g.all())?)).collect()
+        let all: Vec<View<f32>> = self.values.iter().map(Buffer::all).collect();
+        Ok(norm::cuda::sums_of_squares(&self.device, &all)?)
     }
 
     pub(crate) fn clear_one(&mut self, i: usize) -> Result<()> {

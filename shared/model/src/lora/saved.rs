@@ -116,10 +116,12 @@ impl Policy {
     pub fn save_adapter(&self, dir: &Path, base: &Path) -> Result<()> {
         let Some(adapter) = self.adapter() else { bail!("a policy without an adapter has none to save") };
         write_json(&dir.join(CONFIG), &fields(adapter.settings(), base))?;
-        let tensors: Vec<(String, Vec<usize>, &[f32])> = adapter
-            .parameters()
+        let parameters = adapter.parameters();
+        let values = (0..parameters.len()).map(|i| self.values(i)).collect::<Result<Vec<_>>>()?;
+        let tensors: Vec<(String, Vec<usize>, &[f32])> = parameters
             .iter()
-            .flat_map(|p| p.pieces.iter().map(|s| (s.name.clone(), s.shape.clone(), &p.value[s.range()])))
+            .zip(&values)
+            .flat_map(|(p, v)| p.pieces.iter().map(|s| (s.name.clone(), s.shape.clone(), &v[s.range()])))
             .collect();
         save_tensors(&dir.join(WEIGHTS), &tensors, SaveDtype::F32, &[])
     }

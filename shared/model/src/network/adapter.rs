@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use r1_kernels::{Precision, linear};
 
 use super::buffer::Buffer;
@@ -24,6 +24,7 @@ pub struct Adapter {
     settings: Settings,
     /// A, B, A, B, … in the order of the network's parameters; each has one piece an adapted projection
     parameters: Vec<Parameter>,
+    /// on the host; a device has its own
     pairs: Vec<Pair>,
     /// which pair each of the network's parameters has
     pair_of: Vec<Option<usize>>,
@@ -132,16 +133,13 @@ impl Policy {
     /// and with them gradients and optimizer, are the adapter's.
     ///
     /// # Errors
-    /// Those of `values`; the network is on a device.
+    /// Those of `values`; a device's.
     pub fn adapt(
         &mut self,
         settings: Settings,
         modules: &[String],
         mut values: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<()> {
-        if self.device.is_some() {
-            bail!("an adapter is not computed on a device; use --device cpu");
-        }
         let backward = self.purpose != Purpose::Sample;
         let (scale, rank) = (settings.scale(), settings.rank);
         let (parameters, pairs, pair_of) = (Vec::new(), Vec::new(), vec![None; self.parameters.len()]);
@@ -164,8 +162,6 @@ impl Policy {
             let empty =
                 |n: usize, k: usize| linear::Weight::pack(&vec![0.0; n * k], n, k, precision, backward);
             let a = adapter.parameters.len();
-            adapter.pairs.push(Pair { scale, rank, a, rows, down: empty(width, k), up: empty(n, width) });
-            adapter.pair_of[i] = Some(adapter.pairs.len() - 1);
             for factor in ["lora_A", "lora_B"] {
                 let shape =
                     |p: &Piece| if factor == "lora_A" { vec![rank, k] } else { vec![p.shape[0], rank] };
@@ -179,6 +175,14 @@ impl Policy {
                 let len = value.len();
                 adapter.parameters.push(Parameter { kind: Kind::Matrix, pieces, value, len });
             }
+            if let Some(network) = &mut self.device {
+                let [down, up] = &mut adapter.parameters[a..] else { unreachable!("an A and a B") };
+                network.adapt(i, (rank, scale), rows, [down, up])?;
+                (down.value, up.value) = (Vec::new(), Vec::new());
+                continue;
+            }
+            adapter.pairs.push(Pair { scale, rank, a, rows, down: empty(width, k), up: empty(n, width) });
+            adapter.pair_of[i] = Some(adapter.pairs.len() - 1);
         }
         adapter.repack();
         self.adapter = Some(adapter);
@@ -195,6 +199,9 @@ impl Policy {
     pub fn switch_adapter(&mut self, on: bool) {
         if let Some(adapter) = &mut self.adapter {
             adapter.on = on;
+        }
+        if let Some(network) = &mut self.device {
+            network.switch_adapter(on);
         }
     }
 }

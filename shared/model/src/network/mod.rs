@@ -11,7 +11,8 @@ mod layer;
 mod passes;
 mod score;
 mod store;
-mod values;
+pub mod toward;
+pub(crate) mod values;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -169,6 +170,24 @@ impl Policy {
     /// Its parameters and passes on the device that it computes on.
     pub fn on_device(&mut self) -> Option<&mut device::Network> {
         self.device.as_mut()
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn there(&self) -> Option<&device::Network> {
+        self.device.as_ref()
+    }
+
+    /// Replaces the values of parameter `i` of [`Policy::parameters`], wherever they are kept.
+    ///
+    /// # Errors
+    /// A device's.
+    pub fn set_values(&mut self, i: usize, values: &[f32]) -> Result<()> {
+        if let Some(network) = &mut self.device {
+            return network.set_values(i, values);
+        }
+        self.parameters_mut()[i].value.copy_from_slice(values);
+        self.repack();
+        Ok(())
     }
 
     /// Values of parameter `i` of [`Policy::parameters`], from wherever they are kept.

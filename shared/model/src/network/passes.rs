@@ -1,6 +1,6 @@
 //! Whole passes over a packed batch: hidden states, log-probabilities, gradients.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use r1_kernels::linear::Weight;
 use r1_kernels::{embedding, head, linear, rmsnorm};
 
@@ -179,15 +179,15 @@ impl Policy {
     /// As [`Policy::logprobs`] without entropy, and the `top` most probable tokens in the place of each target.
     ///
     /// # Errors
-    /// The policy is on a device: not there.
+    /// A device's.
     pub fn logprobs_with_top(
         &self,
         batch: &Packed,
         inv_temperature: &[f32],
         top: usize,
     ) -> Result<(head::Output, head::Top)> {
-        if self.device.is_some() {
-            bail!("the most probable tokens of each place are not computed on a device; use --device cpu");
+        if let Some(network) = &self.device {
+            return network.logprobs_with_top(batch, inv_temperature, top);
         }
         let (normed, w) = (self.before_head(batch), self.weight(self.head()));
         let output = head::forward(&normed, w, &batch.target_tokens, inv_temperature, false);
@@ -273,7 +273,7 @@ impl Policy {
     ///
     /// # Panics
     /// When the policy is on a device.
-    pub fn backward_through<R>(
+    pub(super) fn backward_through<R>(
         &self,
         batch: &Packed,
         tape: Tape,

@@ -209,7 +209,7 @@ impl Policy {
         })
     }
 
-    /// [`Policy::assemble`] on a device: one parameter after the other passes through the host's memory.
+    /// [`Policy::assemble`] on a device, one parameter after the other.
     fn assemble_there<V: Values>(
         device: &Device,
         config: Config,
@@ -221,18 +221,14 @@ impl Policy {
     ) -> Result<Policy> {
         let mut network = device::Network::empty(device, &config, &index, purpose, precision)?;
         for parameter in &mut parameters {
-            let (values, bad) = (values_of(parameter)?, FirstBad::default());
-            let mut plain = vec![0.0; parameter.len];
-            fill(&values, &mut plain, &bad);
-            if let Some(i) = bad.index() {
-                return Err(values.not_finite(i));
-            }
-            network.put(parameter, &plain, values.is_bf16())?;
-            values.let_go();
+            let values = values_of(parameter)?;
+            network.put(parameter, &values)?;
             // Moved by the load of the experts, on the host.
             if parameter.kind == Kind::CorrectionBias {
-                parameter.value = plain;
+                parameter.value = vec![0.0; parameter.len];
+                fill(&values, &mut parameter.value, &FirstBad::default());
             }
+            values.let_go();
         }
         let c = &config.rope;
         let rope = rope::Table::build(&c.inv_freq, config.max_position_embeddings, c.attention_factor);

@@ -9,7 +9,7 @@ use crate::parameters::Kind;
 use crate::random::Stream;
 
 /// Where the values of one parameter come from.
-pub(super) trait Values: Sync {
+pub(crate) trait Values: Sync {
     /// Fills `out` with the values from flat index `from` on.
     fn read(&self, from: usize, out: &mut [f32]);
     /// Whether all are bf16 values already.
@@ -20,6 +20,12 @@ pub(super) trait Values: Sync {
     fn row(&self, j: usize, columns: usize) -> &[Half] {
         let _ = columns;
         unreachable!("row {j} of values that are not bf16")
+    }
+    /// All of them as they lie in a file, part after part, the low byte first: 2 a value where they [are bf16](Values::is_bf16), else 4 (f32).
+    /// `None` where they have to be made.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    fn plain(&self) -> Option<Vec<&[u8]>> {
+        None
     }
     /// The error that names the value at flat index `i`.
     fn not_finite(&self, i: usize) -> anyhow::Error;
@@ -67,6 +73,11 @@ impl Values for Stacked<'_> {
 
     fn is_bf16(&self) -> bool {
         self.0.iter().all(View::is_bf16)
+    }
+
+    fn plain(&self) -> Option<Vec<&[u8]>> {
+        let alike = self.is_bf16() || self.0.iter().all(|view| !view.is_bf16());
+        if alike { self.0.iter().map(View::plain).collect() } else { None }
     }
 
     fn row(&self, j: usize, columns: usize) -> &[Half] {
@@ -126,14 +137,19 @@ const GRAIN: usize = 1 << 16;
 
 /// Reads everything, on all threads.
 pub(super) fn fill(values: &impl Values, out: &mut [f32], bad: &FirstBad) {
+    fill_from(values, 0, out, bad);
+}
+
+/// Reads what stands from flat index `start` on, on all threads.
+pub(crate) fn fill_from(values: &impl Values, start: usize, out: &mut [f32], bad: &FirstBad) {
     let length = out.len();
     let parts = SharedMut::new(out);
     threads::parallel(length.div_ceil(GRAIN), |task| {
         let range = task * GRAIN..length.min((task + 1) * GRAIN);
         // SAFETY: the tasks' ranges are disjoint.
         let part = unsafe { parts.slice(range.clone()) };
-        values.read(range.start, part);
-        bad.look(range.start, part);
+        values.read(start + range.start, part);
+        bad.look(start + range.start, part);
     });
 }
 

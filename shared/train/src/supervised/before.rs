@@ -16,6 +16,7 @@ impl Preparation<'_> {
     pub(super) fn before(&self, precision: Precision, words: &Words, corpus: &Corpus) -> Result<()> {
         tell_lengths(corpus);
         let (flags, batch) = (self.flags, self.flags.batch_size(self.defaults).min(corpus.len()));
+        let micro_tokens = flags.compute.micro_tokens(&words.config, precision)?;
         let rows = |order: &[u32]| -> Vec<update::Row<'_>> {
             order.iter().map(|&i| corpus.row(i as usize)).collect()
         };
@@ -27,20 +28,12 @@ impl Preparation<'_> {
                     corpus.row(i as usize).prompt.len() + corpus.row(i as usize).completion.len(),
                 )
             });
-            let available = r1_cli::memory::available();
-            let plan = memory::of(
-                &words.config,
-                precision,
-                &rows(&longest[..batch]),
-                flags.compute.micro_tokens,
-                available,
-            );
-            plan.words(available).iter().for_each(|line| r1_cli::note(line));
+            memory::tell(&words.config, precision, &rows(&longest[..batch]), micro_tokens)?;
         }
         if flags.before.selftest {
             let policy = load_policy(self.policy, Precision::F32)?;
             let optimizer = AdamW::fresh(&policy, flags.optimization.hyper());
-            let limits = flags.optimization.limits(&flags.compute, 0.0);
+            let limits = flags.optimization.limits(micro_tokens, 0.0);
             let mut trainer = Trainer::new(policy, optimizer, limits)?;
             let first = order(flags.seed.seed, 0, corpus.len());
             let rows: Vec<update::Row> =

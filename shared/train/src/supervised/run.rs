@@ -42,6 +42,8 @@ pub struct Run<'a> {
     pub objective: &'a dyn Objective,
     /// what the held-out loss is of
     pub held_out: Option<Corpus>,
+    /// most tokens that are computed at once
+    pub micro_tokens: usize,
 }
 
 /// What a run came to.
@@ -101,7 +103,7 @@ impl Run<'_> {
             }
         };
         let router_bias_rate = if self.plan.is_some() { 0.0 } else { flags.router_bias_rate };
-        let limits = flags.optimization.limits(&flags.compute, router_bias_rate);
+        let limits = flags.optimization.limits(self.micro_tokens, router_bias_rate);
         Ok((Trainer::new(policy, optimizer, limits)?, state))
     }
 
@@ -230,6 +232,9 @@ impl Done {
         }
         if let Some(imbalance) = self.expert_imbalance {
             line["expert_imbalance"] = imbalance.into();
+        }
+        if let Some(device) = r1_model::device::chosen() {
+            line["memory/device_peak_bytes"] = device.peak().into();
         }
         if let Some(bytes) = r1_cli::memory::peak() {
             line["memory/peak_bytes"] = bytes.into();

@@ -1,11 +1,11 @@
 //! A loss that a teacher's distributions have a part in: every completion token of the batch is pulled toward what the teacher
 //! says in its place.
 
-use r1_kernels::linear::Weight;
-use r1_kernels::{Precision, divergence, head, norm};
+use r1_kernels::{head, norm};
 use r1_model::Policy;
 use r1_model::batch::Packed;
 use r1_model::network::Tape;
+use r1_model::network::toward::{self, Toward};
 
 use super::{Row, Scored, Trainer};
 use crate::refusal::Refused;
@@ -70,7 +70,7 @@ impl Trainer {
     /// the teacher's pull on every token.
     ///
     /// # Errors
-    /// Those of [`Trainer::accumulate`], a divergence that is not finite, and a policy on a device, which has none.
+    /// Those of [`Trainer::accumulate`], and a divergence that is not finite.
     ///
     /// # Panics
     /// Where [`Trainer::accumulate`] does, and where lists do not fit the rows.
@@ -80,10 +80,6 @@ impl Trainer {
         pull: &mut Pull,
         loss: &mut dyn FnMut(usize, Scored, &mut [f32]),
     ) -> Result<(), Refused> {
-        if self.policy.device().is_some() {
-            let error = anyhow::anyhow!("a divergence from whole distributions is not computed on a GPU");
-            return Err(Refused::failed(error));
-        }
         self.accumulate_all(rows, false, &mut |i, scored, d, _| loss(i, scored, d), Some(pull))
     }
 
@@ -100,32 +96,23 @@ impl Trainer {
             .iter()
             .flat_map(|&i| std::iter::repeat_n(pull.inv_temperature[i], rows[i].completion.len()))
             .collect();
-        let (beta, weights) = (pull.beta, vec![pull.weight; tempered.len()]);
-        let Trainer { policy, gradients, .. } = self;
-        let mut toward = |teacher: divergence::Teacher, tape: Tape| {
-            policy.backward_through(packed, tape, gradients, |h, w, dh, mut dw| {
-                if d.iter().any(|x| *x != 0.0) {
-                    let (targets, t) = (&packed.target_tokens, inv_temperature);
-                    head::backward(h, w, targets, t, output, d, None, dh, dw.as_deref_mut());
-                }
-                divergence::backward(h, w, teacher, beta, &tempered, &weights, dh, dw)
-            })
-        };
-        let found = match &pull.teacher {
-            Teacher::Live(network) => {
-                network.with_head(packed, |h, w| toward(divergence::Teacher::Live { h, w }, tape))
-            }
+        let weights = vec![pull.weight; tempered.len()];
+        let joined;
+        let teacher = match &pull.teacher {
+            Teacher::Live(policy) => toward::Teacher::Live(policy),
             Teacher::Listed(lists) => {
-                let Joined { ids, logprobs, starts } = Joined::of(chosen.iter().map(|&i| &lists[i]));
-                let (ids, logprobs, starts) = (&ids[..], &logprobs[..], &starts[..]);
-                toward(divergence::Teacher::Listed { ids, logprobs, starts }, tape)
+                joined = Joined::of(chosen.iter().map(|&i| &lists[i]));
+                let Joined { ids, logprobs, starts } = &joined;
+                toward::Teacher::Listed { ids, logprobs, starts }
             }
-            Teacher::Uniform => {
-                // A network of one channel whose logits are all 0.
-                let (h, v) = (vec![0.0; tempered.len()], policy.config.vocab_size);
-                let w = Weight::pack(&vec![0.0; v], v, 1, Precision::F32, false);
-                toward(divergence::Teacher::Live { h: &h, w: &w }, tape)
-            }
+            Teacher::Uniform => toward::Teacher::Uniform,
+        };
+        let toward = Toward { teacher, beta: pull.beta, inv_temperature: &tempered, weights: &weights };
+        let Trainer { policy, gradients, .. } = self;
+        let found = match policy.backward_toward(packed, inv_temperature, output, tape, d, &toward, gradients)
+        {
+            Ok(found) => found,
+            Err(error) => return Some(Refused::failed(error)),
         };
         let mut left = &found[..];
         for &i in chosen {

@@ -7,7 +7,6 @@ use r1_kernels::norm;
 use r1_model::batch::{Packed, Sequence};
 
 use super::{Applied, Trainer, Unfit};
-use crate::memory;
 use crate::refusal::Refused;
 
 /// Sequences whose scores enter the loss together: the better and the worse completion of a prompt, or one completion alone.
@@ -86,7 +85,7 @@ impl Trainer {
         let labels = self.policy.config.labels().len();
         for chosen in plan(units, self.limits.micro_tokens) {
             let packed = self.pack_units(units, &chosen);
-            let recompute = memory::recompute(&self.policy.config, packed.rows());
+            let recompute = self.budget.recompute(packed.rows());
             let (scores, tape) = self.policy.forward_scores(&packed, recompute).map_err(Refused::failed)?;
             self.load.add(&tape.expert_load);
             let mut d = vec![0.0; scores.len()];
