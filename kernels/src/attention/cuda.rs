@@ -15,6 +15,9 @@ pub use plan::Plan;
 pub(crate) const SOURCE: Source =
     Source { name: "attention", text: concat!(include_str!("cuda.cu"), include_str!("tensor.cu")) };
 
+/// Values that a head may have here.
+pub const WIDEST: usize = 256;
+
 /// Query rows of a tile, positions of a tile, threads of a tile: as in cuda.cu.
 const QUERIES: usize = 16;
 const TILE: usize = 32;
@@ -159,8 +162,8 @@ fn sizes(s: Shape, half: bool) -> Vec<Arg> {
 fn fits(op: &str, s: Shape) {
     s.check(op);
     assert!(
-        s.dk <= 256 && s.dv <= 256,
-        "{op}: heads of {} and {} values, 256 at most on a device",
+        s.dk <= WIDEST && s.dv <= WIDEST,
+        "{op}: heads of {} and {} values, {WIDEST} at most on a device",
         s.dk,
         s.dv
     );

@@ -181,6 +181,9 @@ pub fn top<T: Float>(
     Ok(top)
 }
 
+/// Tokens that a vocabulary may have for [`draw`].
+pub const VOCABULARY: usize = 1 << 18;
+
 /// How tokens are drawn: the host's `Sampling`, as far as the device has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
@@ -218,12 +221,12 @@ pub fn draw(
     let (op, rows) = ("head::draw", tokens.len());
     assert!(
         v > 0
-            && v <= 1 << 18
+            && v <= VOCABULARY
             && logits.len() == rows * v
             && streams.len() == rows
             && positions.len() == rows
             && logprobs.len() == rows,
-        "{op}: {} logits, {} streams, {} positions for {rows} rows of {v} (2^18 at most)",
+        "{op}: {} logits, {} streams, {} positions for {rows} rows of {v} ({VOCABULARY} at most)",
         logits.len(),
         streams.len(),
         positions.len()

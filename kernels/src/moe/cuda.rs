@@ -6,9 +6,10 @@ use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut
 
 pub(crate) const SOURCE: Source = Source { name: "moe", text: include_str!("cuda.cu") };
 
-/// Experts and groups that a router may have here, as in cuda.cu.
-const EXPERTS: usize = 512;
-const GROUPS: usize = 64;
+/// Experts that a router may have here, as in cuda.cu.
+pub const EXPERTS: usize = 512;
+/// Groups of them.
+pub const GROUPS: usize = 64;
 
 /// What the router decided for every token, on the device.
 pub struct Routing {

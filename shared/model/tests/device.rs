@@ -14,7 +14,7 @@ use r1_model::lora::Saved;
 use r1_model::network::toward::{Teacher, Toward};
 use r1_model::network::{Attend, Gradients, Recompute};
 use r1_model::sample::Sampling;
-use r1_model::{LoadOptions, Packed, Policy, Precision};
+use r1_model::{Config, LoadOptions, Packed, Policy, Precision};
 use safetensors::SafeTensors;
 
 const ARCHITECTURES: [&str; 11] = [
@@ -199,7 +199,7 @@ fn limits(max_tokens: usize, pages: usize) -> Limits {
 }
 
 fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<u32>, Vec<f32>)> {
-    let mut engine = Engine::plan(policy, None, sampling.clone(), limits(40, 1000)).unwrap();
+    let mut engine = Engine::plan(policy, None, sampling.clone(), limits(16, 1000)).unwrap();
     let mut drawn = Vec::new();
     engine
         .run(requests, |_, group| {
@@ -432,5 +432,18 @@ fn files_are_loaded_there_bit_for_bit() {
             assert!(error.contains("holds NaN") && error.contains("model.safetensors"), "{error}");
             std::fs::remove_dir_all(&scratch).unwrap();
         }
+    });
+}
+
+#[test]
+fn what_the_kernels_have_no_room_for_is_refused() {
+    on_devices(&[0], |device| {
+        let file = std::fs::read(dir("llama").join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        config["head_dim"] = 264.into();
+        let config = Config::parse(config, None).unwrap();
+        let options = LoadOptions::frozen(None).on(Some(device.clone()));
+        let error = Policy::initialize(config, 0, options).err().unwrap().to_string();
+        assert!(error.contains("264 values a head") && error.contains("--device cpu"), "{error}");
     });
 }

@@ -40,11 +40,17 @@ impl Hyper {
     }
 }
 
-/// First and second moment of one parameter; both empty where it has no gradient.
-#[derive(Clone, Debug, PartialEq)]
+/// First and second moment of one parameter; both empty where it has no gradient, or where they are on a device.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,
+}
+
+impl Moments {
+    fn zeros(len: usize) -> Moments {
+        Moments { first: vec![0.0; len], second: vec![0.0; len] }
+    }
 }
 
 /// The optimizer's state: moments of every parameter, and how many steps made them.
@@ -62,13 +68,12 @@ pub(crate) fn has_gradient(parameter: &Parameter) -> bool {
 }
 
 impl AdamW {
-    /// No steps taken, all moments zero.
+    /// No steps taken, all moments zero. Those of a policy on a device are made there, at the first step.
     pub fn fresh(policy: &Policy, hyper: Hyper) -> AdamW {
-        let moments = policy.parameters().iter().map(|p| {
-            let len = if has_gradient(p) { p.len } else { 0 };
-            Moments { first: vec![0.0; len], second: vec![0.0; len] }
-        });
-        AdamW { hyper, steps: 0, moments: moments.collect(), there: Vec::new() }
+        let here = policy.device().is_none();
+        let len = |p: &Parameter| if has_gradient(p) && here { p.len } else { 0 };
+        let moments = policy.parameters().iter().map(|p| Moments::zeros(len(p))).collect();
+        AdamW { hyper, steps: 0, moments, there: Vec::new() }
     }
 
     /// What it was told.
@@ -79,11 +84,6 @@ impl AdamW {
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.steps
-    }
-
-    /// Bytes of the moments.
-    pub fn bytes(&self) -> usize {
-        self.moments.iter().map(|m| 4 * (m.first.len() + m.second.len())).sum()
     }
 
     /// One step: every parameter moves by its gradient times `grad_scale`. The policy's packed matrices are brought up to date.
@@ -130,22 +130,25 @@ impl AdamW {
     /// The moments go where the policy computes.
     fn move_to_device(&mut self, policy: &Policy) -> Result<()> {
         let Some(device) = policy.device().filter(|_| self.there.is_empty()) else { return Ok(()) };
-        for moments in &mut self.moments {
-            let (first, second) = (std::mem::take(&mut moments.first), std::mem::take(&mut moments.second));
-            let there =
-                if first.is_empty() { None } else { Some(device::Moments::of(device, &first, &second)?) };
-            self.there.push(there);
+        for (parameter, moments) in policy.parameters().iter().zip(&mut self.moments) {
+            let Moments { first, second } = std::mem::take(moments);
+            self.there.push(match (has_gradient(parameter), first.is_empty()) {
+                (false, _) => None,
+                (true, true) => Some(device::Moments::zeros(device, parameter.len)?),
+                (true, false) => Some(device::Moments::of(device, &first, &second)?),
+            });
         }
         Ok(())
     }
 
     /// The moments of parameter `i`, from wherever they are kept.
-    fn moments(&self, i: usize) -> Result<Cow<'_, Moments>> {
+    fn moments(&self, i: usize, parameter: &Parameter) -> Result<Cow<'_, Moments>> {
         match self.there.get(i).and_then(Option::as_ref) {
             Some(there) => {
                 let (first, second) = there.to_host()?;
                 Ok(Cow::Owned(Moments { first, second }))
             }
+            None if self.moments[i].first.is_empty() => Ok(Cow::Owned(Moments::zeros(parameter.len))),
             None => Ok(Cow::Borrowed(&self.moments[i])),
         }
     }
@@ -155,7 +158,8 @@ impl AdamW {
     /// # Errors
     /// When the file cannot be written, or a device fails.
     pub fn save(&self, policy: &Policy, dir: &Path) -> Result<()> {
-        let all = (0..self.moments.len()).map(|i| self.moments(i)).collect::<Result<Vec<_>>>()?;
+        let each = policy.parameters().iter().enumerate();
+        let all = each.map(|(i, p)| self.moments(i, p)).collect::<Result<Vec<_>>>()?;
         let mut tensors: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
         for (parameter, moments) in policy.parameters().iter().zip(&all) {
             if !has_gradient(parameter) {
@@ -194,6 +198,7 @@ impl AdamW {
             if !has_gradient(parameter) {
                 continue;
             }
+            *moments = Moments::zeros(parameter.len);
             for piece in &parameter.pieces {
                 for (suffix, values) in [("exp_avg", &mut moments.first), ("exp_avg_sq", &mut moments.second)]
                 {

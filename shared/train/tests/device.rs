@@ -126,6 +126,8 @@ fn a_run_there_has_the_same_bits_again_and_goes_on() {
 
     let dir = tempfile::tempdir().unwrap();
     let mut first = trainer(&config, Some((Precision::Bf16, &device)));
+    first.optimizer.save(&first.policy, dir.path()).unwrap();
+    assert!(AdamW::load(&first.policy, dir.path(), HYPER).is_ok(), "{name}: moments before the first step");
     (0..2).for_each(|step| {
         imitate(&mut first, &rows(&sequences), step);
     });

@@ -239,6 +239,14 @@ impl Moments {
         match device.0 {}
     }
 
+    /// Zeros.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn zeros(device: &Device, _: usize) -> Result<Moments> {
+        match device.0 {}
+    }
+
     /// Both, on the host.
     ///
     /// # Errors

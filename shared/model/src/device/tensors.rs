@@ -1,8 +1,8 @@
 //! Parameters, gradients and moments in a device's memory.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use r1_kernels::cuda::{Buffer, Device, Float, View, ViewMut};
-use r1_kernels::{Precision, adamw, linear, norm, rope};
+use r1_kernels::{Precision, adamw, attention, head, linear, moe, norm, rope};
 
 use super::adapter::Adapter;
 use crate::checkpoint::FirstBad;
@@ -112,6 +112,7 @@ impl Network {
         purpose: Purpose,
         precision: Precision,
     ) -> Result<Network> {
+        check(config)?;
         let (device, config, index) = (device.clone(), config.clone(), index.clone());
         let (tensors, rope, adapter) = (Vec::new(), None, None);
         Ok(Network { device, config, index, precision, purpose, tensors, rope, adapter })
@@ -300,6 +301,22 @@ impl Network {
     }
 }
 
+/// Refuses what the kernels there have no room for.
+fn check(c: &Config) -> Result<()> {
+    let (experts, groups) = c.moe.as_ref().map_or((0, 0), |m| (m.experts, m.groups));
+    for (what, has, most) in [
+        ("values a head", c.dk().max(c.dv()), attention::cuda::WIDEST),
+        ("tokens in the vocabulary", c.vocab_size, head::cuda::VOCABULARY),
+        ("experts a layer", experts, moe::cuda::EXPERTS),
+        ("groups of experts", groups, moe::cuda::GROUPS),
+    ] {
+        if has > most {
+            bail!("{has} {what}: a GPU computes {most} at most; use --device cpu");
+        }
+    }
+    Ok(())
+}
+
 /// The embedding by the form that is looked up.
 pub(super) enum Table<'a> {
     F32(View<'a, f32>),
@@ -357,6 +374,15 @@ impl Moments {
     pub fn of(device: &Device, first: &[f32], second: &[f32]) -> Result<Moments> {
         let moment = |values| Buffer::of(device, "the optimizer's moments", values);
         Ok(Moments { first: moment(first)?, second: moment(second)? })
+    }
+
+    /// Zeros.
+    ///
+    /// # Errors
+    /// The device has no room for them.
+    pub fn zeros(device: &Device, len: usize) -> Result<Moments> {
+        let moment = || Buffer::zeros(device, "the optimizer's moments", len);
+        Ok(Moments { first: moment()?, second: moment()? })
     }
 
     /// Both, on the host.
