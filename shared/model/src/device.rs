@@ -31,6 +31,8 @@ mod passes;
 #[cfg(feature = "cuda")]
 mod project;
 #[cfg(feature = "cuda")]
+mod score;
+#[cfg(feature = "cuda")]
 mod tensors;
 #[cfg(feature = "cuda")]
 mod toward;

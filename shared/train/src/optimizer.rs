@@ -86,6 +86,11 @@ impl AdamW {
         self.steps
     }
 
+    /// Bytes of the moments that the host holds.
+    pub fn bytes(&self) -> usize {
+        self.moments.iter().map(|m| 4 * (m.first.len() + m.second.len())).sum()
+    }
+
     /// One step: every parameter moves by its gradient times `grad_scale`. The policy's packed matrices are brought up to date.
     ///
     /// # Errors

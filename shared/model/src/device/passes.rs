@@ -28,7 +28,7 @@ pub(super) struct TapeOf<A: Cached> {
     /// the input of each layer, then the last layer's output
     stream: Vec<Buffer<f32>>,
     layers: Vec<Option<LayerTape<A>>>,
-    gathered: Buffer<f32>,
+    pub(super) gathered: Buffer<f32>,
     pub(super) normed: Buffer<A>,
     rstd: Buffer<f32>,
     /// what the head found; a classifier's scores need none of it
@@ -66,7 +66,7 @@ macro_rules! within {
 pub(super) use {by_precision, within};
 
 /// A tape in its type, forgotten.
-trait Keep: Cached {
+pub(super) trait Keep: Cached {
     fn keep(tape: TapeOf<Self>) -> Kept;
 }
 
@@ -83,7 +83,7 @@ impl Keep for u16 {
 }
 
 /// A tape as the network gives it.
-fn forget<A: Keep>(mut tape: TapeOf<A>) -> network::Tape {
+pub(super) fn forget<A: Keep>(mut tape: TapeOf<A>) -> network::Tape {
     let load = std::mem::take(&mut tape.load);
     network::Tape::on_device(Tape(A::keep(tape)), load)
 }
@@ -113,7 +113,7 @@ impl Network {
     }
 
     /// Rows of `x` [T, C] in the order of `rows`.
-    fn gather(&self, x: &Buffer<f32>, rows: &[u32]) -> Result<Buffer<f32>> {
+    pub(super) fn gather(&self, x: &Buffer<f32>, rows: &[u32]) -> Result<Buffer<f32>> {
         let c = self.config.hidden_size;
         let ids = self.upload("rows", rows)?;
         let mut out = Buffer::uninit(&self.device, "the head's rows", rows.len() * c)?;
@@ -122,7 +122,7 @@ impl Network {
     }
 
     /// The residual stream after the last layer.
-    fn hidden<A: Cached>(
+    pub(super) fn hidden<A: Cached>(
         &self,
         tokens: &[u32],
         positions: &[u32],
@@ -147,7 +147,7 @@ impl Network {
         Ok((gathered, normed, rstd))
     }
 
-    fn plan(&self, batch: &Packed) -> Result<attention::cuda::Plan> {
+    pub(super) fn plan(&self, batch: &Packed) -> Result<attention::cuda::Plan> {
         Ok(attention::cuda::Plan::of(&self.device, &batch.segments)?)
     }
 
@@ -278,7 +278,7 @@ impl Network {
     }
 
     /// The forward pass up to the final norm at the target rows, with what the backward pass needs.
-    fn tape<A: Keep>(&self, batch: &Packed, recompute: Recompute) -> Result<TapeOf<A>> {
+    pub(super) fn tape<A: Keep>(&self, batch: &Packed, recompute: Recompute) -> Result<TapeOf<A>> {
         let plan = self.plan(batch)?;
         let positions = self.upload("positions", &batch.positions)?;
         let mut embedded = self.embed(&batch.tokens)?;
@@ -386,61 +386,5 @@ impl Network {
             Some(dw) => Ok(embedding::cuda::backward(d, dx.all(), c, &batch.tokens, dw)?),
             None => Ok(()),
         }
-    }
-
-    /// A classifier's scores of rows that the final norm gave, in f32: [rows, labels].
-    fn score(&self, normed: &Buffer<f32>) -> Result<Vec<f32>> {
-        let (labels, c) = self.size(self.head());
-        assert!(!self.config.labels().is_empty(), "score: this policy continues text and scores none");
-        let mut out = Buffer::uninit(&self.device, "score", normed.len() / c * labels)?;
-        let w = self.vector(self.head());
-        linear::cuda::forward(&self.device, normed.all(), w, labels, c, None, out.all_mut())?;
-        Ok(out.download("score")?)
-    }
-
-    /// The final norm in f32, for a classifier's head.
-    fn last_norm_exact(&self, gathered: &Buffer<f32>) -> Result<Buffer<f32>> {
-        let eps = self.config.rms_norm_eps;
-        Ok(self.normed(gathered.all(), self.index.final_norm, eps)?.0)
-    }
-
-    pub(crate) fn scores(&self, batch: &Packed) -> Result<Vec<f32>> {
-        let plan = self.plan(batch)?;
-        let there = &mut There::Packed(&plan);
-        let x = by_precision!(self, A => self.hidden::<A>(&batch.tokens, &batch.positions, there))?;
-        self.score(&self.last_norm_exact(&self.gather(&x, &batch.target_rows)?)?)
-    }
-
-    pub(crate) fn forward_scores(
-        &self,
-        batch: &Packed,
-        recompute: Recompute,
-    ) -> Result<(Vec<f32>, network::Tape)> {
-        by_precision!(self, A => {
-            let tape = self.tape::<A>(batch, recompute)?;
-            let scores = self.score(&self.last_norm_exact(&tape.gathered)?)?;
-            Ok((scores, forget(tape)))
-        })
-    }
-
-    pub(crate) fn backward_scores(
-        &self,
-        batch: &Packed,
-        tape: Tape,
-        dscores: &[f32],
-        grads: &mut Gradients,
-    ) -> Result<()> {
-        let (d, (labels, c)) = (&self.device, self.size(self.head()));
-        let dscores = Buffer::of(d, "gradients of the loss", dscores)?;
-        within!(tape, tape => {
-            let normed = self.last_norm_exact(&tape.gathered)?;
-            let mut dnormed: Buffer<f32> = Buffer::uninit(d, "score", normed.len())?;
-            let w = self.vector(self.head());
-            linear::cuda::backward_input(d, dscores.all(), w, labels, c, dnormed.all_mut(), false)?;
-            if let Some(dw) = grads.of(self.head()) {
-                linear::cuda::backward_weight(d, dscores.all(), normed.all(), labels, c, dw)?;
-            }
-            self.backward_from(batch, tape, &dnormed, grads)
-        })
     }
 }
