@@ -10,8 +10,9 @@ use std::time::Instant;
 use r1_kernels::attention::cuda::{Cache, Plan, Rows};
 use r1_kernels::attention::{PAGE, Segment, Shape};
 use r1_kernels::cuda::{Buffer, Device};
+use r1_kernels::divergence::cuda::Teacher;
 use r1_kernels::head::cuda::Rule;
-use r1_kernels::{adamw, attention, embedding, head, linear, norm, rmsnorm, rope, swiglu};
+use r1_kernels::{adamw, attention, divergence, embedding, head, linear, norm, rmsnorm, rope, swiglu};
 
 type Done = Result<(), r1_kernels::cuda::Error>;
 
@@ -180,6 +181,14 @@ fn training(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
     b.row("head::backward (3 products)", 0, 6 * t * c * v, || {
         let (x, w, dw) = (h.all(), head_w.all(), Some(dhead.all_mut()));
         head::cuda::backward(d, x, w, c, targets.all(), by.all(), &found, by.all(), None, dh.all_mut(), dw)
+    })?;
+    b.row("head::top, 20", 0, 2 * t * c * v, || {
+        head::cuda::top(d, h.all(), head_w.all(), c, by.all(), 20).map(drop)
+    })?;
+    b.row("divergence::backward (4 products)", 0, 8 * t * c * v, || {
+        let (x, w, dw) = (h.all(), head_w.all(), Some(dhead.all_mut()));
+        let teacher = Teacher::Live { h: x, w, c };
+        divergence::cuda::backward(d, x, w, c, teacher, 0.5, by.all(), by.all(), dh.all_mut(), dw).map(drop)
     })?;
     let ids: Vec<u32> = (0..t).map(|i| (i * 31 % v) as u32).collect();
     b.row("embedding::backward", t * c * 12, 0, || {

@@ -9,10 +9,10 @@
 #            recomputed log-probabilities lie apart
 #
 #   scripts/bench/gpu.sh PYTHON [ROUNDS]        PYTHON: with torch for CUDA and transformers; ROUNDS of train and sample: 1
-#   scripts/bench/gpu.sh pack DIR               builds, and leaves in DIR what the parts run: for a machine without cargo
+#   scripts/bench/gpu.sh pack FILE              builds, and packs what the parts run into FILE (tar.gz): for a machine without cargo
 #
 #   PARTS="train sample"    these alone (all)
-#   BIN=DIR                 what `pack` left; without it everything is built first
+#   PACK=FILE               what `pack` made; without it everything is built first
 #   POLICY=DIR GRPO="…"     grpo: this policy (else one of a million parameters, warmed up on worked examples), r1-rollout's flags
 #   R1_CUDA=emulated SMALL=1   all but the peers on tiny shapes, to see that the script itself works
 #
@@ -21,10 +21,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
-pack() { # DIR
-  mkdir -p "$1"
-  local to features=() tool
-  to=$(cd "$1" && pwd)
+gather() { # DIR
+  local to=$1 features=() tool
   for tool in rollout grpo sft distill prefer judge; do features+=("r1-$tool/cuda"); done
   (
     cd "$root"
@@ -41,20 +39,19 @@ pack() { # DIR
     echo "$root" > "$to/root"
   )
 }
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
 if [ "$1" = pack ]; then
-  pack "$2"
+  gather "$bin"
+  tar -czf "$2" -C "$bin" .
   exit
 fi
 
 python=$1 rounds=${2:-1} parts=${PARTS:-checks ops train sample grpo} small=${SMALL:-0}
+if [ -n "${PACK:-}" ]; then tar -xzf "$PACK" -C "$bin"; else gather "$bin"; fi
 cd "$root"
-if [ -z "${BIN:-}" ]; then
-  BIN=$root/target/gpu
-  pack "$BIN"
-fi
-bin=$(cd "$BIN" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+work=$bin/work
+mkdir "$work"
 if [ -z "${CUDA_LIBRARY_DIRS:-}" ]; then
   CUDA_LIBRARY_DIRS=$("$python" -c 'import glob, site; print(":".join(glob.glob(site.getsitepackages()[0] + "/nvidia/*/lib")))' || true)
   export CUDA_LIBRARY_DIRS
@@ -125,14 +122,14 @@ sample() {
 grpo() {
   local prompts=32 samples=16 count=12 warm=300 problems device
   [ "$small" = 0 ] || { prompts=2 samples=2 count=2 warm=2; }
-  problems=(--family arithmetic --operands 1-9 --operators 1 --unique -q)
+  problems=(--family arithmetic --operands 1-9 --operators 1-2 -q)
   if [ -z "${POLICY:-}" ]; then
     POLICY=$work/warm
     "$bin/r1-tasks" "${problems[@]}" --corpus --count 1500 --seed 1 > "$work/corpus.jsonl"
     "$bin/r1-init" --preset qwen-tiny --corpus "$work/corpus.jsonl" -o "$work/fresh" --seed 3 -q
     "$bin/r1-sft" "$work/fresh" "$work/corpus.jsonl" -o "$POLICY" --template r1-zero --max-steps "$warm" --batch-size 32 --lr 1e-3 --device cpu -q
   fi
-  "$bin/r1-tasks" "${problems[@]}" --count $((prompts * count)) --seed 2 > "$work/tasks.jsonl"
+  "$bin/r1-tasks" "${problems[@]}" --unique --count $((prompts * count)) --seed 2 > "$work/tasks.jsonl"
   for device in cuda cpu; do
     "$bin/r1-rollout" "$POLICY" "$work/tasks.jsonl" --follow "$work/$device" --prompts "$prompts" --samples "$samples" --max-tokens 64 \
       --template r1-zero --seed 7 --device "$device" ${GRPO:-} -q \
