@@ -5,15 +5,16 @@
 #   ops      each op's time beside its byte floor and its flop floor, at the card's own measured rates
 #   train    a training step of 8 × 2,048 packed tokens, of a 135M and a 1.5B-shaped policy (drawn weights), beside transformers
 #   sample   256 sequences × 512 tokens of the same two, beside transformers' generate
-#   grpo     rounds of reinforcement on the card and on the CPU from one start: the rewards, round by round, and how far sampled and
-#            recomputed log-probabilities lie apart
+#   grpo     rounds of reinforcement on the card, on the card with --batch-invariant, and on the CPU, from one start: the rewards, round by
+#            round, and how far sampled and recomputed log-probabilities lie apart
 #
 #   scripts/bench/gpu.sh PYTHON [ROUNDS]        PYTHON: with torch for CUDA and transformers; ROUNDS of train and sample: 1
 #   scripts/bench/gpu.sh pack FILE              builds, and packs what the parts run into FILE (tar.gz): for a machine without cargo
 #
 #   PARTS="train sample"    these alone (all)
 #   PACK=FILE               what `pack` made; without it everything is built first
-#   POLICY=DIR GRPO="…"     grpo: this policy (else one of a million parameters, warmed up on worked examples), r1-rollout's flags
+#   POLICY=DIR              grpo: this instructed policy, such as `r1-init --from-gguf SmolLM2-135M-Instruct.Q4_1.gguf -o DIR` makes, and as
+#                           scripts/bench/smollm2.sh trains it; else one of a million parameters, warmed up on worked examples
 #   R1_CUDA=emulated SMALL=1   all but the peers on tiny shapes, to see that the script itself works
 #
 # CUDA_LIBRARY_DIRS names the folders of NVRTC and cuBLASLt (CUDA 13) where the loader does not find them; torch's wheels bring both.
@@ -120,7 +121,7 @@ sample() {
 
 # Two loops of rounds over the same tasks, one a device: rollout, reward, advantage, update, each round from what the last one published.
 grpo() {
-  local prompts=32 samples=16 count=12 warm=300 problems device
+  local prompts=32 samples=16 count=12 warm=300 problems form=r1-zero lr=3e-4 rewards="--reward accuracy=1 --reward format=0.1"
   [ "$small" = 0 ] || { prompts=2 samples=2 count=2 warm=2; }
   problems=(--family arithmetic --operands 1-9 --operators 1-2 -q)
   if [ -z "${POLICY:-}" ]; then
@@ -128,21 +129,28 @@ grpo() {
     "$bin/r1-tasks" "${problems[@]}" --corpus --count 1500 --seed 1 > "$work/corpus.jsonl"
     "$bin/r1-init" --preset qwen-tiny --corpus "$work/corpus.jsonl" -o "$work/fresh" --seed 3 -q
     "$bin/r1-sft" "$work/fresh" "$work/corpus.jsonl" -o "$POLICY" --template r1-zero --max-steps "$warm" --batch-size 32 --lr 1e-3 --device cpu -q
+  else
+    # An instructed model knows no answer tags: the last number of its text counts, and rambling costs.
+    form=chat lr=1e-5 count=4 rewards="--extract tag,boxed,hash,phrase,number --reward accuracy=1 --reward repetition=0.5"
+    problems=(--family arithmetic --operands 1-9 --operators 1 -q)
   fi
   "$bin/r1-tasks" "${problems[@]}" --unique --count $((prompts * count)) --seed 2 > "$work/tasks.jsonl"
-  for device in cuda cpu; do
-    "$bin/r1-rollout" "$POLICY" "$work/tasks.jsonl" --follow "$work/$device" --prompts "$prompts" --samples "$samples" --max-tokens 64 \
-      --template r1-zero --seed 7 --device "$device" ${GRPO:-} -q \
-      | "$bin/r1-reward" --reward accuracy=1 --reward format=0.1 -q | "$bin/r1-advantage" -q \
-      | "$bin/r1-grpo" "$POLICY" - -o "$work/$device" --follow --lr 3e-4 --loss dapo --device "$device" --check-logprobs 1 -q \
-        --metrics "$work/$device.jsonl"
-    "$python" - "$work/$device.jsonl" "$device" <<'PY'
+  local ways=(cuda cpu) way flags
+  ! "$bin/r1-rollout" --help | grep -q batch-invariant || ways=(cuda cuda-batch-invariant cpu)
+  for way in "${ways[@]}"; do
+    flags="--device ${way%%-*} -q"
+    [ "$way" != cuda-batch-invariant ] || flags+=" --batch-invariant"
+    "$bin/r1-rollout" "$POLICY" "$work/tasks.jsonl" --follow "$work/$way" --prompts "$prompts" --samples "$samples" --max-tokens 64 \
+      --template "$form" --seed 7 $flags \
+      | "$bin/r1-reward" $rewards -q | "$bin/r1-advantage" -q \
+      | "$bin/r1-grpo" "$POLICY" - -o "$work/$way" --follow --lr $lr --loss dapo --check-logprobs 1 $flags --metrics "$work/$way.jsonl"
+    "$python" - "$work/$way.jsonl" "$way" <<'PY'
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 rewards = [line["reward"] for line in lines if "reward" in line]
 apart = [line["logprob_max_difference"] for line in lines if "logprob_max_difference" in line]
-print(f"{sys.argv[2]:<5} rewards {' '.join(f'{x:.3f}' for x in rewards)}")
-print(f"{sys.argv[2]:<5} sampled and recomputed log-probabilities at most {max(apart, default=0):.1e} apart")
+print(f"{sys.argv[2]}: rewards {' '.join(f'{x:.3f}' for x in rewards)}")
+print(f"{sys.argv[2]}: sampled and recomputed log-probabilities at most {max(apart, default=0):.1e} apart")
 PY
   done
 }
