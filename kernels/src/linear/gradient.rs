@@ -16,7 +16,7 @@ use crate::{Isa, Precision};
 
 /// Rows that one packing task takes; a pass is a multiple of them, so pairs and blocks of rows stay together.
 const RUN: usize = 32;
-/// Panels of both operands that a task holds at a time, at most: they stay in the second-level cache.
+/// Panels of a whole pass, of both operands, that a task holds at a time, at most: they stay in the second-level cache.
 const HELD: usize = 24;
 
 struct Gradient<'a> {
@@ -51,7 +51,9 @@ fn passes<W: Way>(p: &Gradient, dw: &mut [f32]) {
     }
     let threads = if rows * n * k < W::ALONE { 1 } else { count() };
     let (left, right) = (n.div_ceil(PANEL), k.div_ceil(PANEL));
-    let (row_runs, column_runs) = grid(left, right, threads);
+    // Of fewer rows than a pass, more panels.
+    let held = HELD * W::PASS / steps(rows, p.precision).clamp(W::PASS / 4, W::PASS);
+    let (row_runs, column_runs) = grid(left, right, threads, held);
     let dw = SharedMut::new(dw);
     let task = |task: usize| {
         let of = |i: usize, runs: usize, panels: usize, end: usize| {
@@ -122,13 +124,13 @@ fn pack(
 
 /// Into how many runs of row panels and of column panels to cut, so that `threads` threads are done soonest. A task of r by
 /// c panels costs about r · c, and two fifths of that for packing each panel.
-fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
-    let runs = |panels: usize| (1..=panels.min(HELD - 1)).map(move |most| panels.div_ceil(most));
+fn grid(rows: usize, columns: usize, threads: usize, held: usize) -> (usize, usize) {
+    let runs = |panels: usize| (1..=panels.min(held - 1)).map(move |most| panels.div_ceil(most));
     let cost = |&(row_runs, column_runs): &(usize, usize)| {
         let (r, c) = (rows.div_ceil(row_runs), columns.div_ceil(column_runs));
         let rounds = (row_runs * column_runs).div_ceil(threads);
         // Larger than the cache: only where a single panel of each is, too.
-        (r + c > HELD, rounds * (5 * r * c + 2 * (r + c)))
+        (r + c > held, rounds * (5 * r * c + 2 * (r + c)))
     };
     runs(rows)
         .flat_map(|row_runs| runs(columns).map(move |column_runs| (row_runs, column_runs)))
