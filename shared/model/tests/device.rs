@@ -199,7 +199,16 @@ fn limits(max_tokens: usize, pages: usize) -> Limits {
 }
 
 fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<u32>, Vec<f32>)> {
-    let mut engine = Engine::plan(policy, None, sampling.clone(), limits(16, 1000)).unwrap();
+    draw_within(policy, sampling, requests, limits(16, 1000))
+}
+
+fn draw_within(
+    policy: &Policy,
+    sampling: &Sampling,
+    requests: &[Request],
+    limits: Limits,
+) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let mut engine = Engine::plan(policy, None, sampling.clone(), limits).unwrap();
     let mut drawn = Vec::new();
     engine
         .run(requests, |_, group| {
@@ -242,6 +251,51 @@ fn the_engine_draws_the_host_s_tokens() {
             }
             assert!(parted * 500 <= drawn, "{name}: {parted} of {drawn} draws differ");
             println!("{name}: {parted} of {drawn} draws differ");
+        }
+    });
+}
+
+/// How the rows of a batch are cut, and which tiles they fall into, changes no bit. What training computes again differs by how attention
+/// cuts its positions, and by nothing else: the test says how much.
+#[test]
+fn in_a_batch_invariant_device_no_row_depends_on_another() {
+    on_devices(&[7], |device| {
+        let device = &device.clone().batch_invariant(true);
+        for (name, precision, most) in [
+            ("qwen2", Precision::F32, 1e-5),
+            ("qwen2", Precision::Bf16, 5e-2),
+            ("deepseek-v3", Precision::Bf16, 5e-2),
+        ] {
+            let (_, mut there) = pair(name, device, precision);
+            there.config.eos_token_ids.clear();
+            let all = sequences(&golden(name).0);
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 2 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let sampling = Sampling::default();
+            let bounds = |sequences| Limits { max_sequences: sequences, ..limits(6, 1000) };
+            let together = draw_within(&there, &sampling, &requests, bounds(40));
+            let apart = requests
+                .iter()
+                .flat_map(|r| draw_within(&there, &sampling, std::slice::from_ref(r), bounds(1)));
+            assert_eq!(apart.collect::<Vec<_>>(), together, "{name}");
+            let prompts = requests.iter().flat_map(|r| [&r.prompt[..]; 2]);
+            let drawn: Vec<Sequence> = prompts
+                .zip(&together)
+                .map(|(prompt, (ids, _))| Sequence { prompt, completion: ids })
+                .collect();
+            let batch = Packed::pack(&drawn);
+            let ones = vec![1.0; batch.target_rows.len()];
+            let again = there.logprobs(&batch, &ones, false).unwrap().logprobs;
+            let sampled = together.iter().flat_map(|(_, logprobs)| logprobs);
+            let gaps: Vec<f32> = again.iter().zip(sampled).map(|(a, b)| (a - b).abs()).collect();
+            let (widest, equal) =
+                (gaps.iter().fold(0f32, |m, g| m.max(*g)), gaps.iter().filter(|g| **g == 0.0));
+            println!(
+                "{name} in {precision:?}: {widest:e} at most, {} of {} equal",
+                equal.count(),
+                gaps.len()
+            );
+            assert!(widest < most, "{name} in {precision:?}: sampled and computed again {widest:e} apart");
         }
     });
 }

@@ -43,7 +43,7 @@ pub struct Caches(Never);
 ///
 /// # Errors
 /// Always.
-pub fn open(_ordinal: usize) -> Result<Device> {
+pub fn open(_ordinal: usize, _batch_invariant: bool) -> Result<Device> {
     bail!("this binary was built without GPUs")
 }
 
@@ -61,6 +61,11 @@ pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
 }
 
 impl Device {
+    /// Whether a row's bits depend on no other row.
+    pub fn is_batch_invariant(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Bytes free and bytes in all.
     ///
     /// # Errors

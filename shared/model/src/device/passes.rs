@@ -291,12 +291,22 @@ impl Network {
         for layer in 0..self.config.layers {
             let (out, tape) =
                 self.layer_forward::<A>(layer, &stream[layer], &positions, &mut There::Packed(&plan))?;
-            load.extend(tape.feed_forward.load().map(|counts| (layer, counts)));
+            if let Some(starts) = tape.feed_forward.starts() {
+                let mut kept = Buffer::uninit(&self.device, "the experts' load", starts.len())?;
+                kept.all_mut().copy_from("the experts' load", starts)?;
+                load.push((layer, kept));
+            }
             stream.push(out);
             layers.push((recompute == Recompute::None).then_some(tape));
         }
         let (gathered, normed, rstd) =
             self.last_norm::<A>(&stream[self.config.layers], &batch.target_rows)?;
+        // What the device has counted comes down when all is queued.
+        let counted = |(layer, starts): (usize, Buffer<u32>)| {
+            let starts = starts.download("the experts' load")?;
+            Ok((layer, starts.windows(2).map(|w| w[1] - w[0]).collect()))
+        };
+        let load = load.into_iter().map(counted).collect::<Result<_>>()?;
         Ok(TapeOf { positions, plan, stream, layers, gathered, normed, rstd, found: None, load })
     }
 
