@@ -199,7 +199,10 @@ fn limits(max_tokens: usize, pages: usize) -> Limits {
 }
 
 fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<u32>, Vec<f32>)> {
-    draw_within(policy, sampling, requests, limits(16, 1000))
+    // A tenth of the vocabulary ends a completion, and may not do so at once.
+    let ends = (0..policy.config.vocab_size as u32).step_by(10).collect();
+    let limits = Limits { min_tokens: 5, stop_tokens: ends, ..limits(16, 1000) };
+    draw_within(policy, sampling, requests, limits)
 }
 
 fn draw_within(
@@ -237,7 +240,14 @@ fn the_engine_draws_the_host_s_tokens() {
                 Sampling::default(),
                 Sampling { temperature: 0.8, top_k: 20, ..Sampling::default() },
                 Sampling { temperature: 1.3, top_p: 0.9, min_p: 0.01, ..Sampling::default() },
-                Sampling { repetition_penalty: 1.3, forbidden: vec![vec![5]], ..Sampling::default() },
+                Sampling {
+                    repetition_penalty: 1.3,
+                    presence_penalty: 0.4,
+                    frequency_penalty: 0.3,
+                    forbidden: vec![vec![5], vec![7, 9]],
+                    ..Sampling::default()
+                },
+                Sampling { repetition_penalty: 0.8, temperature: 0.0, ..Sampling::default() },
             ] {
                 let (want, found) = (draw(&here, &sampling, &requests), draw(&there, &sampling, &requests));
                 for (i, (want, found)) in want.iter().zip(&found).enumerate() {

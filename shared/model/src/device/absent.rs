@@ -12,8 +12,7 @@ use crate::network::toward::Toward;
 use crate::network::values::Values;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
-use crate::random::Stream;
-use crate::sample::Sampling;
+use crate::sample::{Draw, Sampling};
 
 /// What there is none of.
 #[derive(Clone, Debug)]
@@ -141,7 +140,7 @@ impl Network {
         _: Attend,
         _: &[u32],
         _: &Sampling,
-        _: &[(Stream, u32)],
+        _: &[Draw],
         _: &mut Vec<f32>,
     ) -> Result<Vec<(u32, f32)>> {
         match self.0 {}
