@@ -131,15 +131,18 @@ fn training(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
     })?;
     let (up, mut grad) = (halves(d, 2 * f * c)?, floats(d, 2 * f * c)?);
     let product = 2 * t * 2 * f * c;
-    b.row("linear::forward gate, up", 0, product, || {
-        linear::cuda::forward(d, y.all(), up.all(), 2 * f, c, None, d_gate_up.all_mut())
-    })?;
-    b.row("linear::backward_input", 0, product, || {
-        linear::cuda::backward_input(d, gate_up.all(), up.all(), 2 * f, c, dx.all_mut(), false)
-    })?;
-    b.row("linear::backward_weight", 0, product, || {
-        linear::cuda::backward_weight(d, gate_up.all(), y.all(), 2 * f, c, grad.all_mut())
-    })?;
+    // By cuBLASLt, then our own.
+    for (whose, d) in [("", d.clone()), (", ours", d.clone().batch_invariant(true))] {
+        b.row(&format!("linear::forward gate, up{whose}"), 0, product, || {
+            linear::cuda::forward(&d, y.all(), up.all(), 2 * f, c, None, d_gate_up.all_mut())
+        })?;
+        b.row(&format!("linear::backward_input{whose}"), 0, product, || {
+            linear::cuda::backward_input(&d, gate_up.all(), up.all(), 2 * f, c, dx.all_mut(), false)
+        })?;
+        b.row(&format!("linear::backward_weight{whose}"), 0, product, || {
+            linear::cuda::backward_weight(&d, gate_up.all(), y.all(), 2 * f, c, grad.all_mut())
+        })?;
+    }
     drop((gate_up, act, d_gate_up, dy));
 
     let half = s.dk / 2;
@@ -248,9 +251,12 @@ fn decoding(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
         })?;
     }
     let (h, w, mut logits) = (halves(d, sequences * c)?, halves(d, v * c)?, floats(d, sequences * v)?);
-    b.row("linear::forward logits", v * c * 2 + sequences * v * 4, 2 * sequences * v * c, || {
-        linear::cuda::forward(d, h.all(), w.all(), v, c, None, logits.all_mut())
-    })?;
+    for (name, d) in [("", d.clone()), (", ours", d.clone().batch_invariant(true))] {
+        let (bytes, operations) = (v * c * 2 + sequences * v * 4, 2 * sequences * v * c);
+        b.row(&format!("linear::forward logits{name}"), bytes, operations, || {
+            linear::cuda::forward(&d, h.all(), w.all(), v, c, None, logits.all_mut())
+        })?;
+    }
     let streams: Vec<u64> = (0..sequences as u64).collect();
     let (streams, positions) =
         (Buffer::of(d, "bench", &streams)?, Buffer::of(d, "bench", &vec![3u32; sequences])?);
@@ -259,7 +265,7 @@ fn decoding(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
         let rule = Rule { temperature: 1.0, top_k: 0, top_p, min_p: 0.0 };
         b.row(name, sequences * v * 4, 0, || {
             let (t, l) = (tokens.all_mut(), logprobs.all_mut());
-            head::cuda::draw(d, logits.all(), v, &rule, streams.all(), positions.all(), t, l)
+            head::cuda::draw(d, logits.all(), v, &rule, None, streams.all(), positions.all(), t, l)
         })?;
     }
     Ok(())

@@ -39,6 +39,8 @@ fn a_gpu_that_cannot_be_had_is_refused_in_one_line() {
     trained.refused(2, &["--device cpu"]);
     assert!(!out.exists());
     run("r1-rollout", &[text(&policy), "--device", "gpu"], task).refused(2, &["--device"]);
+    let ordered = [text(&policy), "--device", "cpu", "--batch-invariant", "-q"];
+    run("r1-rollout", &ordered, task).refused(2, &["--batch-invariant", "the CPU always is"]);
 }
 
 #[test]

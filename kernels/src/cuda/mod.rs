@@ -19,6 +19,8 @@
 //!                  backward_input<D, Y>(device, dy: View<D>, w: View<D>, n, k, dx: ViewMut<Y>, accumulate)
 //!                  backward_weight<D>(device, dy: View<D>, x: View<D>, n, k, dw: ViewMut<f32>)
 //!                  backward_bias<D>(device, dy: View<D>, db: ViewMut<f32>)
+//!                  grouped_forward<X, Y>(device, x: View<X>, weights: View<u64>, n, k, Groups, y: ViewMut<Y>), grouped_backward_input,
+//!                  grouped_backward_weight (each run of rows with a matrix of its own, by its address)
 //!                  convert<X, Y>(device, from: View<X>, to: ViewMut<Y>)    add<Y>(device, x: ViewMut<f32>, y: View<Y>)
 //!                  LowRank<T> { a, b: View<T>, n, k, rank, rows, scale }    .forward_add   .backward_input_add   .backward_weights
 //! embedding::cuda  forward<T>(device, table: View<T>, c, ids: View<u32>, y: ViewMut<f32>)
@@ -38,7 +40,7 @@
 //! head::cuda       forward<T>(device, h: View<T>, w: View<T>, c, targets: View<u32>, inv_temperature: View<f32>, entropy) -> Output
 //!                  backward<T>(device, h, w, c, targets, inv_temperature, &Output, dlogprob: View<f32>, dentropy: Option<View<f32>>,
 //!                              dh: ViewMut<f32>, dw: Option<ViewMut<f32>>)
-//!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, streams: View<u64>, positions: View<u32>,
+//!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, Option<&Marks>, streams: View<u64>, positions: View<u32>,
 //!                       tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
 //!                    (logits [B, v]; streams are `Stream`s by their bits)
 //!                  top<T>(device, h, w: View<T>, c, inv_temperature: View<f32>, n) -> head::Top
@@ -65,7 +67,7 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use memory::{Buffer, Element, Float, View, ViewMut};
-pub use module::{names as sources, ptx};
+pub use module::{compiled, names as sources};
 
 pub(crate) use launch::{Arg, Grid};
 pub(crate) use module::Source;
@@ -119,7 +121,10 @@ pub(crate) trait Backing: Send + Sync {
 
 /// A device to compute on. Clones are the same device.
 #[derive(Clone)]
-pub struct Device(Arc<dyn Backing>);
+pub struct Device {
+    backing: Arc<dyn Backing>,
+    batch_invariant: bool,
+}
 
 impl Device {
     /// Card `ordinal` of this machine, or the emulated one where `R1_CUDA` says so.
@@ -141,7 +146,23 @@ impl Device {
 
     /// Card `ordinal`, whatever `R1_CUDA` says.
     pub fn card(ordinal: usize) -> Result<Device, Error> {
-        Ok(Device(Arc::new(driver::Card::open(ordinal)?)))
+        Ok(Device::of(Arc::new(driver::Card::open(ordinal)?)))
+    }
+
+    fn of(backing: Arc<dyn Backing>) -> Device {
+        Device { backing, batch_invariant: false }
+    }
+
+    /// The same device, where every product is made in one order, so that a row's bits do not depend on the rows that ride along:
+    /// the linear layers' products are our own instead of cuBLASLt's.
+    #[must_use]
+    pub fn batch_invariant(self, yes: bool) -> Device {
+        Device { batch_invariant: yes, ..self }
+    }
+
+    /// What [`Device::batch_invariant`] said.
+    pub fn is_batch_invariant(&self) -> bool {
+        self.batch_invariant
     }
 
     /// How many cards this machine has; the emulated one counts where `R1_CUDA` says so.
@@ -157,17 +178,17 @@ impl Device {
     /// # Errors
     /// There is no g++, or the target is not x86-64 Linux.
     pub fn emulated(order: u64) -> Result<Device, Error> {
-        Ok(Device(Arc::new(emulation::Emulated::new(order)?)))
+        Ok(Device::of(Arc::new(emulation::Emulated::new(order)?)))
     }
 
     /// What the card calls itself.
     pub fn name(&self) -> String {
-        self.0.name()
+        self.backing.name()
     }
 
     /// Compute capability: 90 is 9.0.
     pub fn capability(&self) -> u32 {
-        self.0.capability()
+        self.backing.capability()
     }
 
     /// Bytes free and bytes in all.
@@ -175,12 +196,12 @@ impl Device {
     /// # Errors
     /// The driver refused.
     pub fn memory(&self) -> Result<(usize, usize), Error> {
-        self.0.memory()
+        self.backing.memory()
     }
 
     /// Most bytes that buffers of this process, in use or kept for the next, have held so far.
     pub fn peak(&self) -> usize {
-        self.0.peak()
+        self.backing.peak()
     }
 
     /// Waits until all work is done.
@@ -188,7 +209,7 @@ impl Device {
     /// # Errors
     /// Some of it failed.
     pub fn synchronize(&self) -> Result<(), Error> {
-        self.0.synchronize("synchronize")
+        self.backing.synchronize("synchronize")
     }
 
     /// Gives memory that was freed back to the driver, for other processes: a freed buffer's is kept for the next one otherwise. Waits until
@@ -197,35 +218,35 @@ impl Device {
     /// # Errors
     /// Some of it failed.
     pub fn release(&self) -> Result<(), Error> {
-        self.0.release("release")
+        self.backing.release("release")
     }
 
     pub(crate) fn processors(&self) -> usize {
-        self.0.processors() as usize
+        self.backing.processors() as usize
     }
 
     pub(crate) fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
-        self.0.take(op, bytes)
+        self.backing.take(op, bytes)
     }
 
     pub(crate) fn give(&self, at: u64, bytes: usize) {
-        self.0.give(at, bytes);
+        self.backing.give(at, bytes);
     }
 
     pub(crate) fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {
-        self.0.read(op, at, to)
+        self.backing.read(op, at, to)
     }
 
     pub(crate) fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error> {
-        self.0.write(op, at, from)
+        self.backing.write(op, at, from)
     }
 
     pub(crate) fn copy(&self, op: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error> {
-        self.0.copy(op, from, to, bytes)
+        self.backing.copy(op, from, to, bytes)
     }
 
     pub(crate) fn clear(&self, op: &'static str, at: u64, bytes: usize) -> Result<(), Error> {
-        self.0.clear(op, at, bytes)
+        self.backing.clear(op, at, bytes)
     }
 
     /// Queues a kernel of `source`. An empty grid is no work.
@@ -237,11 +258,15 @@ impl Device {
         grid: Grid,
         args: &[Arg],
     ) -> Result<(), Error> {
-        if grid.is_empty() { Ok(()) } else { self.0.launch(op, source, kernel, grid, args) }
+        if grid.is_empty() { Ok(()) } else { self.backing.launch(op, source, kernel, grid, args) }
     }
 
     pub(crate) fn product(&self, op: &'static str, p: &Product) -> Result<(), Error> {
-        self.0.product(op, p)
+        if self.batch_invariant {
+            crate::linear::cuda::product(self, op, p)
+        } else {
+            self.backing.product(op, p)
+        }
     }
 }
 

@@ -54,16 +54,20 @@ pub(crate) fn compile(source: &Source, capability: u32) -> Result<Vec<u8>, Error
     kept(&name, || translate(source.name, &text, &target, true))
 }
 
-/// PTX of a source, to be read.
+/// A source compiled, to be read: its PTX as text, or the machine code of a card as an object for nvdisasm.
 ///
 /// # Errors
 /// NVRTC is missing, or the source does not compile.
-pub fn ptx(name: &str, capability: u32) -> Result<String, Error> {
+pub fn compiled(name: &str, capability: u32, machine_code: bool) -> Result<Vec<u8>, Error> {
     libraries::nvrtc()?;
     let source = super::SOURCES.iter().find(|s| s.name == name);
     let source = source.ok_or_else(|| Error::failed("nvrtc", format!("no source named {name}")))?;
-    let text = translate(source.name, &source.whole(), &format!("compute_{capability}"), false)?;
-    Ok(String::from_utf8_lossy(&text).trim_end_matches('\0').to_string())
+    let target = format!("{}_{capability}", if machine_code { "sm" } else { "compute" });
+    let mut code = translate(source.name, &source.whole(), &target, machine_code)?;
+    if !machine_code && code.last() == Some(&0) {
+        code.pop();
+    }
+    Ok(code)
 }
 
 /// Names of all sources.

@@ -1,7 +1,8 @@
 //! The matrix product of a device, row-major: `C = A·B (+ C)`, either operand as it lies or transposed.
 //!
 //! Sums in f32. On a card it is cuBLASLt's: which algorithm, hence which order of summation, depends on the shape, so a row's bits
-//! may depend on how many rows ride along. Emulated it is a loop with k ascending.
+//! may depend on how many rows ride along. Emulated it is a loop with k ascending. A batch-invariant device has ours instead
+//! (linear/tiles.cu).
 
 /// An operand where it lies.
 #[derive(Clone, Copy, Debug)]

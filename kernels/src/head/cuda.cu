@@ -195,8 +195,26 @@ static __device__ __forceinline__ bool counts(float w, Prefix p, u64 &ties) {
   return kept && w > 0.0f;
 }
 
-// Draws a token of each row. weights: scratch, as large as the logits. temperature 0: the greatest logit, the first of equals.
-extern "C" __global__ void draw(const float *logits, int v, float *weights, float temperature, int top_k, float top_p, float min_p, const u64 *streams, const u32 *positions, u32 *tokens, float *logprobs) {
+// What stood before is marked by token: the lower 30 bits count how often it was drawn, then whether it stands anywhere, then whether it must
+// not come. The host's operations in the host's order.
+#define SEEN (1u << 30)
+#define BANNED (1u << 31)
+extern "C" __global__ void penalize(float *logits, int v, const u32 *starts, const u32 *ids, const u32 *marks, float repetition, float presence, float frequency) {
+  float *z = logits + (u64)blockIdx.x * v;
+  for (u32 i = starts[blockIdx.x] + threadIdx.x; i < starts[blockIdx.x + 1]; i += blockDim.x) {
+    u32 mark = marks[i];
+    float x = z[ids[i]];
+    if ((mark & SEEN) && repetition != 1.0f) x = x > 0.0f ? x / repetition : x * repetition;
+    u32 times = mark & (SEEN - 1);
+    if (times) x -= presence;
+    for (u32 t = 0; t < times; t++) x -= frequency;
+    z[ids[i]] = mark & BANNED ? -INF : x;
+  }
+}
+
+// Draws a token of each row of `kept`; its log-probability is of `logits`, the same where nothing was penalized. weights: scratch, as large.
+// temperature 0: the greatest, the first of equals.
+extern "C" __global__ void draw(const float *logits, const float *kept, int v, float *weights, float temperature, int top_k, float top_p, float min_p, const u64 *streams, const u32 *positions, u32 *tokens, float *logprobs) {
   __shared__ float room[32];
   __shared__ double masses[32];
   __shared__ u64 ties_of[32];
@@ -205,21 +223,27 @@ extern "C" __global__ void draw(const float *logits, int v, float *weights, floa
   u64 row = blockIdx.x;
   int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   const int warps = THREADS / WARP;
-  const float *z = logits + row * v;
+  const float *z = logits + row * v, *q = kept + row * v;
   float *w = weights + row * v;
   float by = temperature == 0.0f ? 1.0f : 1.0f / temperature;
   Sums s = row_sums(z, by, v, false, room);
+  float top = s.top;
+  if (kept != logits) {
+    top = -INF;
+    for (int i = threadIdx.x; i < v; i += THREADS) top = fmaxf(top, q[i] * by);
+    top = block_max(top, room);
+  }
   if (threadIdx.x == 0) chosen = v;
   __syncthreads();
   if (temperature == 0.0f) {
     int best = v;
     for (int i = threadIdx.x; i < v; i += THREADS)
-      if (z[i] == s.top && i < best) best = i;
+      if (q[i] == top && i < best) best = i;
     for (int d = WARP / 2; d > 0; d /= 2) best = min(best, __shfl_xor_sync(EVERYONE, best, d));
     if (lane == 0) atomicMin(&chosen, best);
     __syncthreads();
   } else {
-    for (int i = threadIdx.x; i < v; i += THREADS) w[i] = exponential(z[i] * by - s.top);
+    for (int i = threadIdx.x; i < v; i += THREADS) w[i] = exponential(q[i] * by - top);
     Prefix p = {0, 0, 0};
     if ((top_k > 0 && top_k < v) || top_p < 1.0f) {
       u64 all = ~0ull, most = top_k > 0 && top_k < v ? (u64)top_k : all, total = 0;
@@ -265,13 +289,13 @@ extern "C" __global__ void draw(const float *logits, int v, float *weights, floa
       int last = v, found = v;
       for (int i = start; i < end && found == v; i += WARP) {
         float x = i + lane < end ? w[i + lane] : 0.0f;
-        bool kept = counts(x, p, ties) && (double)x >= (double)min_p;
-        double mine_ = kept ? (double)x : 0.0, sum = mine_;
+        bool in = counts(x, p, ties) && (double)x >= (double)min_p;
+        double mine_ = in ? (double)x : 0.0, sum = mine_;
         for (int d = 1; d < WARP; d *= 2) {
           double lower = __shfl_up_sync(EVERYONE, sum, d);
           if (lane >= d) sum += lower;
         }
-        u32 hit = __ballot_sync(EVERYONE, kept && left < sum), any = __ballot_sync(EVERYONE, kept);
+        u32 hit = __ballot_sync(EVERYONE, in && left < sum), any = __ballot_sync(EVERYONE, in);
         if (hit) found = i + __ffs(hit) - 1;
         if (any) last = i + 31 - __clz(any);
         left -= __shfl_sync(EVERYONE, sum, WARP - 1);

@@ -197,7 +197,30 @@ pub struct Rule {
     pub min_p: f32,
 }
 
-/// Draws a token of each row of logits `[B, v]` with the number of `streams[b]` at `positions[b]`; `logprobs` are of the whole tempered
+/// What the tokens before a draw do to its logits, on the device: of row b the tokens `ids[starts[b]..starts[b + 1]]`, each once, and a
+/// mark for each: how often it was drawn, [`SEEN`] where it stands in the prompt or was drawn, [`BANNED`] where it must not come.
+pub struct Marks {
+    /// `[B + 1]`
+    pub starts: Buffer<u32>,
+    /// tokens, ascending within a row
+    pub ids: Buffer<u32>,
+    /// their marks
+    pub marks: Buffer<u32>,
+    /// divides positive logits of seen tokens and multiplies others
+    pub repetition: f32,
+    /// taken from the logits of tokens that were drawn
+    pub presence: f32,
+    /// taken once for each time that they were
+    pub frequency: f32,
+}
+
+/// In a mark: the token stands in the prompt or was drawn.
+pub const SEEN: u32 = 1 << 30;
+
+/// In a mark: the token must not come.
+pub const BANNED: u32 = 1 << 31;
+
+/// Draws a token of each row of logits `[B, v]`, as `marks` change them where there are any, with the number of `streams[b]` at `positions[b]`; `logprobs` are of the whole tempered
 /// distribution (at temperature 0: at temperature 1), as [`forward`] would give them.
 ///
 /// The rule is the host's. Its sums are made in another order and, for the masses of top-p, in whole numbers of 2⁻⁴⁵, so a draw differs
@@ -213,6 +236,7 @@ pub fn draw(
     logits: View<f32>,
     v: usize,
     rule: &Rule,
+    marks: Option<&Marks>,
     streams: View<u64>,
     positions: View<u32>,
     tokens: ViewMut<u32>,
@@ -233,8 +257,35 @@ pub fn draw(
     );
     let weights: Buffer<f32> =
         Buffer::uninit(device, op, if rule.temperature == 0.0 { 0 } else { logits.len() })?;
+    let kept = match marks {
+        Some(marks) => {
+            assert!(
+                marks.starts.len() == rows + 1 && marks.ids.len() == marks.marks.len(),
+                "{op}: {} starts for {rows} rows, {} marks of {} tokens",
+                marks.starts.len(),
+                marks.marks.len(),
+                marks.ids.len()
+            );
+            let mut kept = Buffer::uninit(device, op, logits.len())?;
+            kept.all_mut().copy_from(op, logits)?;
+            let args = [
+                Arg::from(&kept),
+                v.into(),
+                Arg::from(&marks.starts),
+                Arg::from(&marks.ids),
+                Arg::from(&marks.marks),
+                marks.repetition.into(),
+                marks.presence.into(),
+                marks.frequency.into(),
+            ];
+            device.launch(op, &SOURCE, "penalize", Grid::of(rows, 128), &args)?;
+            Some(kept)
+        }
+        None => None,
+    };
     let args = [
         logits.into(),
+        kept.as_ref().map_or(logits, Buffer::all).into(),
         v.into(),
         Arg::from(&weights),
         rule.temperature.into(),

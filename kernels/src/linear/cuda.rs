@@ -1,14 +1,19 @@
-//! The linear layer on a device: products by cuBLASLt with sums in f32, operands both f32 or both bf16, weights `[N, K]` as they are.
+//! The linear layer on a device: products with sums in f32, operands both f32 or both bf16, weights `[N, K]` as they are.
 //!
-//! Which order the sums of a product have is cuBLASLt's choice by shape, so a row's bits may depend on the rows that ride along.
+//! Products are cuBLASLt's. Which order their sums have is its choice by shape, so a row's bits may depend on the rows that ride along.
+//! On a [batch-invariant](Device::batch_invariant) device they are our own, in one order (`cuda/tiles.rs`), and so are grouped ones on any.
 
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Operand, Product, Source, View, ViewMut};
 
 mod low_rank;
+mod tiles;
 
 pub use low_rank::LowRank;
+pub(crate) use tiles::product;
+pub use tiles::{Groups, addresses, grouped_backward_input, grouped_backward_weight, grouped_forward};
 
-pub(crate) const SOURCE: Source = Source { name: "linear", text: include_str!("cuda.cu") };
+pub(crate) const SOURCE: Source =
+    Source { name: "linear", text: concat!(include_str!("cuda.cu"), include_str!("tiles.cu")) };
 
 /// Rows that one partial sum of db covers.
 const RUN: usize = 64;

@@ -101,6 +101,59 @@ extern "C" __global__ void moe_route_backward(const float *dweights, const u32 *
   }
 }
 
+// The plan: slots sorted by (expert, token), by counting. A block an expert, and nothing is added atomically: one order, always.
+
+extern "C" __global__ void moe_count(const u32 *experts, u32 *counts, u64 slots) {
+  __shared__ double room[32];
+  u32 found = 0;
+  for (u64 i = threadIdx.x; i < slots; i += blockDim.x) found += experts[i] == blockIdx.x;
+  double all = block_sum((double)found, room);
+  if (threadIdx.x == 0) counts[blockIdx.x] = (u32)all;
+}
+
+// Of every expert: its first row, and the tiles of 32 and of 128 rows before it, each with its total at the end. One warp.
+extern "C" __global__ void moe_starts(const u32 *counts, u32 *starts, int count) {
+  int lane = threadIdx.x;
+  for (int which = 0; which < 3; which++) {
+    u32 size = which == 0 ? 1 : which == 1 ? 32 : 128, before = 0, *to = starts + which * (count + 1);
+    for (int from = 0; from < count; from += WARP) {
+      int e = from + lane;
+      u32 own = e < count ? (counts[e] + size - 1) / size : 0, sum = own;
+      for (int d = 1; d < WARP; d *= 2) {
+        u32 other = __shfl_up_sync(EVERYONE, sum, d);
+        if (lane >= d) sum += other;
+      }
+      if (e < count) to[e] = before + sum - own;
+      before += __shfl_sync(EVERYONE, sum, WARP - 1);
+    }
+    if (lane == 0) to[count] = before;
+  }
+}
+
+// order[row] = slot and row_of[slot] = row, slots of an expert ascending: a block's threads look at as many slots at once.
+extern "C" __global__ void moe_order(const u32 *experts, const u32 *starts, u32 *order, u32 *row_of, u64 slots) {
+  __shared__ u32 found[32];
+  u32 row = starts[blockIdx.x], end = starts[blockIdx.x + 1];
+  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+  for (u64 from = 0; from < slots && row < end; from += blockDim.x) {
+    u64 slot = from + threadIdx.x;
+    bool own = slot < slots && experts[slot] == blockIdx.x;
+    u32 all = __ballot_sync(EVERYONE, own);
+    __syncthreads();
+    if (lane == 0) found[warp] = __popc(all);
+    __syncthreads();
+    u32 before = row + __popc(all & ((1u << lane) - 1));
+    for (int w = 0; w < warps; w++) {
+      if (w < warp) before += found[w];
+      row += found[w];
+    }
+    if (own) {
+      order[before] = (u32)slot;
+      row_of[slot] = before;
+    }
+  }
+}
+
 // y[i] = x[order[i] / top_k]
 template <class T>
 static __device__ void gather(const T *x, const u32 *order, T *y, int c, int top_k) {

@@ -1,8 +1,9 @@
-//! Mixture of experts on a device. The experts' products are `linear`'s, one an expert over its rows: the plan's offsets are the host's, so
-//! that making a plan waits for the device.
+//! Mixture of experts on a device. The experts' products are `linear`'s grouped ones: where an expert's rows begin is known to the device
+//! only, so that nothing waits for the host.
 
 use super::{Router, Scoring};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
+use crate::linear::cuda::Groups;
 
 pub(crate) const SOURCE: Source = Source { name: "moe", text: include_str!("cuda.cu") };
 
@@ -27,8 +28,15 @@ pub struct Plan {
     pub order: Buffer<u32>,
     /// The expert row of each slot.
     pub row_of: Buffer<u32>,
-    /// `[E + 1]`: expert e has the rows `offsets[e]..offsets[e + 1]`.
-    pub offsets: Vec<usize>,
+    /// What [`Groups`] says of the experts' rows: of them the first `[E + 1]` are where each expert's begin.
+    pub starts: Buffer<u32>,
+}
+
+impl Plan {
+    /// The experts' rows, for grouped products.
+    pub fn groups(&self) -> Groups<'_> {
+        Groups { starts: self.starts.all(), count: self.starts.len() / 3 - 1 }
+    }
 }
 
 /// Scores, selection and weights for every row of logits `[T, E]`, as [`super::route`]. Logits are finite.
@@ -115,17 +123,32 @@ pub fn route_backward(
     device.launch(op, &SOURCE, "moe_route_backward", grid(tokens, r.experts), &args)
 }
 
-/// Sorts the slots of a routing by (expert, token), on the host. Waits for the device.
+/// Sorts the slots of a routing by (expert, token).
 ///
 /// # Errors
 /// The device refused.
 pub fn plan(device: &Device, routing: &Routing, experts: usize) -> Result<Plan, Error> {
-    let op = "moe::plan";
-    let host = super::Routing { experts: routing.experts.download(op)?, ..super::Routing::default() };
-    let plan = super::plan(&host, experts);
-    let (order, row_of) =
-        (Buffer::of(device, op, &plan.order)?, Buffer::of(device, op, &super::rows_of(&plan))?);
-    Ok(Plan { order, row_of, offsets: plan.offsets })
+    let (op, slots) = ("moe::plan", routing.experts.len());
+    let counts: Buffer<u32> = Buffer::uninit(device, op, experts)?;
+    let plan = Plan {
+        order: Buffer::uninit(device, op, slots)?,
+        row_of: Buffer::uninit(device, op, slots)?,
+        starts: Buffer::uninit(device, op, 3 * (experts + 1))?,
+    };
+    let chosen = || Arg::from(&routing.experts);
+    let (count, grid) = (Arg::U64(slots as u64), Grid::of(experts, 256));
+    device.launch(op, &SOURCE, "moe_count", grid, &[chosen(), Arg::from(&counts), count])?;
+    let args = [Arg::from(&counts), Arg::from(&plan.starts), experts.into()];
+    device.launch(op, &SOURCE, "moe_starts", Grid::of(1, 32), &args)?;
+    let (starts, order) = (Arg::from(&plan.starts), Arg::from(&plan.order));
+    device.launch(
+        op,
+        &SOURCE,
+        "moe_order",
+        grid,
+        &[chosen(), starts, order, Arg::from(&plan.row_of), count],
+    )?;
+    Ok(plan)
 }
 
 /// Expert rows from token rows: y[i] = x[order[i] / top_k].
@@ -293,7 +316,15 @@ mod tests {
                 near("scores", &routing.scores.download("test").unwrap(), &host.scores, 1e-6);
                 let on_device = super::plan(device, &routing, r.experts).unwrap();
                 assert_eq!(on_device.order.download("test").unwrap(), plan.order);
-                assert_eq!(on_device.offsets, plan.offsets);
+                assert_eq!(on_device.row_of.download("test").unwrap(), moe::rows_of(&plan));
+                let tiles = |size: usize| {
+                    let mut sum = 0;
+                    let counts = plan.offsets.windows(2).map(|w| (w[1] - w[0]).div_ceil(size) as u32);
+                    let before: Vec<u32> = counts.map(|n| (sum, sum += n).0).collect();
+                    before.into_iter().chain([sum]).collect::<Vec<u32>>()
+                };
+                let starts = on_device.starts.download("test").unwrap();
+                assert_eq!(starts, [tiles(1), tiles(32), tiles(128)].concat());
 
                 let (k, slots) = (r.top_k, plan.order.len());
                 let round = |seed, n| widen(&narrow(&values(seed, n, 1.0)));

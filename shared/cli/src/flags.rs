@@ -41,6 +41,10 @@ pub struct Device {
     /// use it, else the CPU
     #[arg(long, default_value = "auto", value_name = "auto|cpu|cuda[:N]", value_parser = place)]
     device: Place,
+    /// On a GPU, make every product in one order, so that a row's bits do not depend on the rows that are computed with it, as they
+    /// never do on the CPU (slower)
+    #[arg(long)]
+    batch_invariant: bool,
 }
 
 fn place(text: &str) -> Result<Place, String> {
@@ -56,12 +60,28 @@ fn place(text: &str) -> Result<Place, String> {
 }
 
 impl Device {
-    /// The device that `open` gives for a card's number, or `None` for the CPU. `built` says whether this binary can use GPUs,
+    /// The device that `open` gives for a card's number and whether it is to be batch-invariant, or `None` for the CPU. `built` says whether this binary can use GPUs,
     /// `count` how many this machine has.
     ///
     /// # Errors
-    /// Exit 2: a card was asked for, and the binary cannot use it or it cannot be had.
+    /// Exit 2: a card was asked for, and the binary cannot use it or it cannot be had; or the CPU is asked to be what it always is.
     pub fn choose<D>(
+        &self,
+        built: bool,
+        count: impl FnOnce() -> anyhow::Result<usize>,
+        open: impl FnOnce(usize, bool) -> anyhow::Result<D>,
+    ) -> anyhow::Result<Option<D>> {
+        let chosen = self.place(built, count, |ordinal| open(ordinal, self.batch_invariant))?;
+        if chosen.is_none() && self.batch_invariant {
+            return Err(crate::misuse(
+                "--batch-invariant: the CPU always is",
+                "leave it out, or use --device cuda",
+            ));
+        }
+        Ok(chosen)
+    }
+
+    fn place<D>(
         &self,
         built: bool,
         count: impl FnOnce() -> anyhow::Result<usize>,
@@ -142,8 +162,8 @@ mod tests {
     fn the_cpu_stands_in_only_where_nothing_else_was_asked_for() {
         let choose = |place, built, cards: usize| {
             let count = move || if cards < 9 { Ok(cards) } else { anyhow::bail!("no driver") };
-            super::Device { device: place }
-                .choose(built, count, |n| if n < cards { Ok(n) } else { anyhow::bail!("no card") })
+            super::Device { device: place, batch_invariant: false }
+                .choose(built, count, |n, _| if n < cards { Ok(n) } else { anyhow::bail!("no card") })
         };
         use super::Place::{Auto, Cpu, Cuda};
         for (place, built, cards, device) in [
@@ -159,6 +179,15 @@ mod tests {
         let refused = |place, built| choose(place, built, 1).unwrap_err().to_string();
         assert!(refused(Cuda(0), false).contains("--features cuda"));
         assert!(refused(Cuda(1), true).contains("no card"));
+        let ordered = |place| {
+            super::Device { device: place, batch_invariant: true }.choose(
+                true,
+                || Ok(1),
+                |n, yes| Ok((n, yes)),
+            )
+        };
+        assert_eq!(ordered(Cuda(0)).unwrap(), Some((0, true)));
+        assert!(ordered(Cpu).unwrap_err().to_string().contains("--batch-invariant"));
     }
 
     #[test]

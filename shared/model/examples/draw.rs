@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (count, prompt, new): (usize, usize, usize) = (count.parse()?, prompt.parse()?, new.parse()?);
     if rest.get(1).is_some_and(|place| place == "cuda") {
-        device::set(Some(device::open(0)?));
+        device::set(Some(device::open(0, false)?));
     }
     let config = Config::parse(serde_json::from_slice(&std::fs::read(file)?)?, None)?;
     let precision = precision_named(rest.first().map_or("auto", |s| s))?;

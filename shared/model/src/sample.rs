@@ -7,8 +7,13 @@
 //! is the one that training differentiates: neither penalties nor forbidden tokens nor a truncation enter it. At
 //! temperature 0 the draw is the arg-max and the recorded log-probability is taken at temperature 1.
 
+#[cfg(feature = "cuda")]
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use r1_kernels::head;
+
+use crate::random::Stream;
 
 /// How tokens are drawn.
 #[derive(Clone, Debug)]
@@ -57,6 +62,15 @@ pub struct Before<'a> {
     pub drawn: &'a [u32],
     /// tokens that must not come here
     pub banned: &'a [u32],
+}
+
+/// A draw to be made: with whose random numbers, and after what.
+#[derive(Clone, Copy)]
+pub struct Draw<'a> {
+    /// of the sequence; the number's position is that of the token
+    pub stream: Stream,
+    /// what stands before
+    pub before: Before<'a>,
 }
 
 impl Sampling {
@@ -116,9 +130,24 @@ impl Sampling {
         (token, head::row_logprob(logits, token, inv, &mut scratch.row))
     }
 
-    /// Whether a draw depends on nothing but the logits.
-    pub(crate) fn is_plain(&self) -> bool {
-        !self.has_penalties() && self.forbidden.is_empty()
+    /// What the tokens before a draw do to its logits, for a device: each token that counts once, ascending, with how often it was
+    /// drawn, whether it stands anywhere before, and whether it must not come.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn marks(&self, before: Before) -> BTreeMap<u32, u32> {
+        use head::cuda::{BANNED, SEEN};
+        let mut marks = BTreeMap::new();
+        if self.has_penalties() {
+            before.prompt.iter().for_each(|&id| *marks.entry(id).or_default() |= SEEN);
+            before.drawn.iter().for_each(|&id| {
+                let mark: &mut u32 = marks.entry(id).or_default();
+                *mark = (*mark + 1) | SEEN;
+            });
+        }
+        let words = self.forbidden.iter().filter_map(|word| ends_word(word, before.drawn));
+        for id in before.banned.iter().copied().chain(words) {
+            *marks.entry(id).or_default() |= BANNED;
+        }
+        marks
     }
 
     fn has_penalties(&self) -> bool {

@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<()> {
     let precision = precision_named(rest.first().map_or("auto", |s| s))?;
     let steps: usize = rest.get(1).map_or(Ok(4), |s| s.parse())?;
     if rest.get(2).is_some_and(|place| place == "cuda") {
-        device::set(Some(device::open(0)?));
+        device::set(Some(device::open(0, false)?));
     }
     let policy = Policy::initialize(config, 0, LoadOptions::trainable(precision))?;
     let hyper = Hyper { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, freeze_router: false };

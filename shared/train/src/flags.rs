@@ -118,8 +118,11 @@ impl Compute {
     pub fn record(&self, precision: Precision, micro_tokens: usize, command: &mut Map<String, Value>) {
         let dtype = if precision == Precision::Bf16 { "bf16" } else { "f32" };
         command.insert("dtype".into(), dtype.into());
-        if device::chosen().is_some() {
+        if let Some(device) = device::chosen() {
             command.insert("device".into(), "cuda".into());
+            if device.is_batch_invariant() {
+                command.insert("batch-invariant".into(), true.into());
+            }
         }
         command.insert("micro-tokens".into(), micro_tokens.into());
     }

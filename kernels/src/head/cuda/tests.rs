@@ -145,7 +145,7 @@ fn draws_follow_the_rule() {
                 let (mut tokens, mut logprobs) =
                     (on(device, &vec![7u32; rows]), on(device, &vec![7f32; rows]));
                 let (t, l) = (tokens.all_mut(), logprobs.all_mut());
-                draw(device, on_device.all(), v, &rule, s.all(), p.all(), t, l).unwrap();
+                draw(device, on_device.all(), v, &rule, None, s.all(), p.all(), t, l).unwrap();
                 let (tokens, logprobs) =
                     (tokens.download("test").unwrap(), logprobs.download("test").unwrap());
                 for row in 0..rows {

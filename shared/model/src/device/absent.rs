@@ -12,8 +12,7 @@ use crate::network::toward::Toward;
 use crate::network::values::Values;
 use crate::network::{self, Attend, Purpose, Recompute};
 use crate::parameters::{Index, Parameter};
-use crate::random::Stream;
-use crate::sample::Sampling;
+use crate::sample::{Draw, Sampling};
 
 /// What there is none of.
 #[derive(Clone, Debug)]
@@ -43,7 +42,7 @@ pub struct Caches(Never);
 ///
 /// # Errors
 /// Always.
-pub fn open(_ordinal: usize) -> Result<Device> {
+pub fn open(_ordinal: usize, _batch_invariant: bool) -> Result<Device> {
     bail!("this binary was built without GPUs")
 }
 
@@ -61,6 +60,11 @@ pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
 }
 
 impl Device {
+    /// Whether a row's bits depend on no other row.
+    pub fn is_batch_invariant(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Bytes free and bytes in all.
     ///
     /// # Errors
@@ -136,7 +140,7 @@ impl Network {
         _: Attend,
         _: &[u32],
         _: &Sampling,
-        _: &[(Stream, u32)],
+        _: &[Draw],
         _: &mut Vec<f32>,
     ) -> Result<Vec<(u32, f32)>> {
         match self.0 {}

@@ -1,5 +1,5 @@
-//! A mixture of experts on a device. The router decides in f32 whatever the policy computes in, as on the host; each expert's products run
-//! over the rows that chose it. Making the plan waits for the device: how many rows an expert has decides what is launched.
+//! A mixture of experts on a device. The router decides in f32 whatever the policy computes in, as on the host. A product of all experts
+//! is one launch that finds the rows of each on the device: nothing waits for the host.
 
 use anyhow::Result;
 use r1_kernels::cuda::{Buffer, View};
@@ -21,10 +21,17 @@ pub(super) struct MoeTape<A: Compute> {
 }
 
 impl<A: Compute> MoeTape<A> {
-    /// Tokens per expert.
-    pub fn load(&self) -> Vec<u32> {
-        self.plan.offsets.windows(2).map(|w| (w[1] - w[0]) as u32).collect()
+    /// Where each expert's rows begin, and the end: `[E + 1]`.
+    pub fn starts(&self) -> View<'_, u32> {
+        let groups = self.plan.groups();
+        groups.starts.part(0..groups.count + 1)
     }
+}
+
+/// The experts' matrices of a layer, by their addresses.
+pub(super) struct Matrices {
+    gate_up: Buffer<u64>,
+    down: Buffer<u64>,
 }
 
 /// Where a mixture's parameters stand.
@@ -53,6 +60,34 @@ impl Network {
             scale: m.routed_scaling,
         };
         (Mixture { router: *router, correction: *correction, experts, shared: *shared }, rule)
+    }
+
+    /// Where the experts' matrices of a layer are. They stay there, so it is asked once.
+    fn matrices<A: Compute>(&self, layer: usize) -> Result<&Matrices> {
+        if self.experts[layer].get().is_none() {
+            let (index, _) = self.mixture(layer);
+            let of = |pick: fn(&MlpIndex) -> usize| {
+                let weights = index.experts.iter().map(|e| A::operand(self, pick(e)));
+                linear::cuda::addresses(&self.device, weights)
+            };
+            let made = Matrices { gate_up: of(|e| e.gate_up)?, down: of(|e| e.down)? };
+            let _ = self.experts[layer].set(made);
+        }
+        let Some(found) = self.experts[layer].get() else { unreachable!("it was just set") };
+        Ok(found)
+    }
+
+    /// Where their gradients are; nowhere under an adapter, which leaves experts as they are.
+    fn learnt(&self, layer: usize, grads: &Gradients) -> Result<Option<Matrices>> {
+        let (index, _) = self.mixture(layer);
+        if grads.frozen() {
+            return Ok(None);
+        }
+        let of = |pick: fn(&MlpIndex) -> usize| {
+            let gradients = index.experts.iter().map(|e| grads.values[pick(e)].all());
+            linear::cuda::addresses(&self.device, gradients)
+        };
+        Ok(Some(Matrices { gate_up: of(|e| e.gate_up)?, down: of(|e| e.down)? }))
     }
 
     /// The norm of x in f32, for the router.
@@ -88,18 +123,10 @@ impl Network {
         let rows = self.gathered(h, &rule, &plan)?;
         let mut gate_up: Buffer<A> = Buffer::uninit(d, "the experts", slots * 2 * f)?;
         let mut y: Buffer<A> = Buffer::uninit(d, "the experts", slots * c)?;
-        for (e, expert) in index.experts.iter().enumerate() {
-            let (a, b) = (plan.offsets[e], plan.offsets[e + 1]);
-            if a == b {
-                continue;
-            }
-            let gates = gate_up.part_mut(a * 2 * f..b * 2 * f);
-            let w = A::operand(self, expert.gate_up);
-            linear::cuda::forward(d, rows.part(a * c..b * c), w, 2 * f, c, None, gates)?;
-            let act = self.activation(gate_up.part(a * 2 * f..b * 2 * f), f)?;
-            let (w, out) = (A::operand(self, expert.down), y.part_mut(a * c..b * c));
-            linear::cuda::forward(d, act.all(), w, c, f, None, out)?;
-        }
+        let (groups, w) = (plan.groups(), self.matrices::<A>(layer)?);
+        linear::cuda::grouped_forward(d, rows.all(), w.gate_up.all(), 2 * f, c, groups, gate_up.all_mut())?;
+        let act = self.activation(gate_up.all(), f)?;
+        linear::cuda::grouped_forward(d, act.all(), w.down.all(), c, f, groups, y.all_mut())?;
         let shared = index.shared.map(|mlp| self.mlp_forward(mlp, h, x)).transpose()?;
         moe::cuda::combine(d, y.all(), c, &routing, &plan, rule.top_k, x.all_mut())?;
         Ok(MoeTape { routing, plan, gate_up, y, shared })
@@ -126,20 +153,23 @@ impl Network {
         moe::cuda::combine_backward(d, dx.all(), y.all(), c, routing, plan, k, to_rows, to_weights)?;
         let rows = self.gathered(h, &rule, plan)?;
         let mut dx_rows: Buffer<f32> = Buffer::uninit(d, "the experts", slots * c)?;
-        for (e, expert) in index.experts.iter().enumerate() {
-            let (a, b) = (plan.offsets[e], plan.offsets[e + 1]);
-            if a == b {
-                continue;
-            }
-            let (own, dy) = (rows.part(a * c..b * c), dy_rows.part(a * c..b * c));
-            let gates = gate_up.part(a * 2 * f..b * 2 * f);
-            let act = self.activation(gates, f)?;
-            self.learn(dy, act.all(), expert.down, None, grads)?;
-            let dgates = self.activation_backward(&self.back(dy, expert.down)?, gates, f)?;
-            self.learn(dgates.all(), own, expert.gate_up, None, grads)?;
-            let (w, to) = (A::operand(self, expert.gate_up), dx_rows.part_mut(a * c..b * c));
-            linear::cuda::backward_input(d, dgates.all(), w, 2 * f, c, to, false)?;
+        let (groups, w) = (plan.groups(), self.matrices::<A>(layer)?);
+        let learnt = self.learnt(layer, grads)?;
+        if let Some(dw) = &learnt {
+            let act = self.activation(gate_up.all(), f)?;
+            let (dy, act, dw) = (dy_rows.all(), act.all(), dw.down.all());
+            linear::cuda::grouped_backward_weight(d, dy, act, c, f, groups, dw)?;
         }
+        let mut dact: Buffer<A> = Buffer::uninit(d, "the experts", slots * f)?;
+        linear::cuda::grouped_backward_input(d, dy_rows.all(), w.down.all(), c, f, groups, dact.all_mut())?;
+        let dgates = self.activation_backward(&dact, gate_up.all(), f)?;
+        drop((dact, dy_rows));
+        if let Some(dw) = &learnt {
+            let (dy, dw) = (dgates.all(), dw.gate_up.all());
+            linear::cuda::grouped_backward_weight(d, dy, rows.all(), 2 * f, c, groups, dw)?;
+        }
+        let (dgates, w, to) = (dgates.all(), w.gate_up.all(), dx_rows.all_mut());
+        linear::cuda::grouped_backward_input(d, dgates, w, 2 * f, c, groups, to)?;
         match (index.shared, shared) {
             (Some(mlp), Some(tape)) => self.mlp_backward(mlp, tape, h, dy, dh, grads)?,
             _ => dh.all_mut().clear("the experts")?,

@@ -20,11 +20,11 @@ pub(super) enum FeedForwardTape<A: Compute> {
 }
 
 impl<A: Compute> FeedForwardTape<A> {
-    /// Tokens per expert, where there are experts.
-    pub fn load(&self) -> Option<Vec<u32>> {
+    /// Where each expert's rows begin, and the end, where there are experts.
+    pub fn starts(&self) -> Option<View<'_, u32>> {
         match self {
             FeedForwardTape::Dense(_) => None,
-            FeedForwardTape::Moe(tape) => Some(tape.load()),
+            FeedForwardTape::Moe(tape) => Some(tape.starts()),
         }
     }
 }

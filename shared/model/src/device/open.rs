@@ -8,8 +8,8 @@ use super::Device;
 ///
 /// # Errors
 /// One line: no driver, no such card, one that is too old, or a library of NVIDIA's that is missing.
-pub fn open(ordinal: usize) -> Result<Device> {
-    Ok(Device::open(ordinal)?)
+pub fn open(ordinal: usize, batch_invariant: bool) -> Result<Device> {
+    Ok(Device::open(ordinal)?.batch_invariant(batch_invariant))
 }
 
 /// How many cards this machine has.

@@ -11,8 +11,7 @@ use super::tensors::{Compute, Gradients, Network, Table};
 use crate::batch::Packed;
 use crate::cache::Caches;
 use crate::network::{self, Attend, Recompute};
-use crate::random::Stream;
-use crate::sample::Sampling;
+use crate::sample::{Draw, Sampling};
 
 /// What a forward pass leaves for its backward pass, by what the policy computes in.
 pub struct Tape(pub(super) Kept);
@@ -173,22 +172,45 @@ impl Network {
         attend: Attend,
         rows: &[u32],
         sampling: &Sampling,
-        streams: &[(Stream, u32)],
+        draws: &[Draw],
         out: &mut Vec<f32>,
     ) -> Result<Vec<(u32, f32)>> {
         let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
         let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
         let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
         let rule = head::cuda::Rule { temperature, top_k, top_p, min_p };
-        let keys: Vec<u64> = streams.iter().map(|s| s.0.key()).collect();
-        let places: Vec<u32> = streams.iter().map(|s| s.1).collect();
+        let keys: Vec<u64> = draws.iter().map(|draw| draw.stream.key()).collect();
+        let places: Vec<u32> = draws.iter().map(|draw| draw.before.drawn.len() as u32).collect();
+        let marks = self.marks(sampling, draws)?;
         let (keys, places) = (Buffer::of(d, op, &keys)?, Buffer::of(d, op, &places)?);
         let (mut drawn, mut logprobs) =
-            (Buffer::uninit(d, op, streams.len())?, Buffer::uninit(d, op, streams.len())?);
-        let (own, rest) = (logits.part(0..streams.len() * v), logits.part(streams.len() * v..logits.len()));
-        head::cuda::draw(d, own, v, &rule, keys.all(), places.all(), drawn.all_mut(), logprobs.all_mut())?;
+            (Buffer::uninit(d, op, draws.len())?, Buffer::uninit(d, op, draws.len())?);
+        let (own, rest) = (logits.part(0..draws.len() * v), logits.part(draws.len() * v..logits.len()));
+        let (tokens, logprobs_) = (drawn.all_mut(), logprobs.all_mut());
+        head::cuda::draw(d, own, v, &rule, marks.as_ref(), keys.all(), places.all(), tokens, logprobs_)?;
         *out = rest.download("logits")?;
         Ok(drawn.download(op)?.into_iter().zip(logprobs.download(op)?).collect())
+    }
+
+    /// What stands before these draws, on the device; `None` where it changes nothing.
+    fn marks(&self, sampling: &Sampling, draws: &[Draw]) -> Result<Option<head::cuda::Marks>> {
+        let rows: Vec<_> = draws.iter().map(|draw| sampling.marks(draw.before)).collect();
+        if rows.iter().all(|row| row.is_empty()) {
+            return Ok(None);
+        }
+        let mut starts = vec![0];
+        for row in &rows {
+            starts.push(starts.last().unwrap_or(&0) + row.len() as u32);
+        }
+        let (ids, marks): (Vec<u32>, Vec<u32>) = rows.into_iter().flatten().unzip();
+        Ok(Some(head::cuda::Marks {
+            starts: self.upload("penalties", &starts)?,
+            ids: self.upload("penalties", &ids)?,
+            marks: self.upload("penalties", &marks)?,
+            repetition: sampling.repetition_penalty,
+            presence: sampling.presence_penalty,
+            frequency: sampling.frequency_penalty,
+        }))
     }
 
     /// Logits of the chosen rows, [rows, V], on the device.
@@ -291,12 +313,22 @@ impl Network {
         for layer in 0..self.config.layers {
             let (out, tape) =
                 self.layer_forward::<A>(layer, &stream[layer], &positions, &mut There::Packed(&plan))?;
-            load.extend(tape.feed_forward.load().map(|counts| (layer, counts)));
+            if let Some(starts) = tape.feed_forward.starts() {
+                let mut kept = Buffer::uninit(&self.device, "the experts' load", starts.len())?;
+                kept.all_mut().copy_from("the experts' load", starts)?;
+                load.push((layer, kept));
+            }
             stream.push(out);
             layers.push((recompute == Recompute::None).then_some(tape));
         }
         let (gathered, normed, rstd) =
             self.last_norm::<A>(&stream[self.config.layers], &batch.target_rows)?;
+        // What the device has counted comes down when all is queued.
+        let counted = |(layer, starts): (usize, Buffer<u32>)| {
+            let starts = starts.download("the experts' load")?;
+            Ok((layer, starts.windows(2).map(|w| w[1] - w[0]).collect()))
+        };
+        let load = load.into_iter().map(counted).collect::<Result<_>>()?;
         Ok(TapeOf { positions, plan, stream, layers, gathered, normed, rstd, found: None, load })
     }
 

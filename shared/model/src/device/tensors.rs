@@ -1,10 +1,13 @@
 //! Parameters, gradients and moments in a device's memory.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result, bail};
 use r1_kernels::cuda::{Buffer, Device, Float, View, ViewMut};
 use r1_kernels::{Precision, adamw, attention, head, linear, moe, norm, rope};
 
 use super::adapter::Adapter;
+use super::experts::Matrices;
 use crate::checkpoint::FirstBad;
 use crate::config::Config;
 use crate::network::values::{Values, fill_from};
@@ -21,6 +24,8 @@ pub struct Network {
     tensors: Vec<Tensor>,
     rope: Option<rope::cuda::Table>,
     pub(super) adapter: Option<Adapter>,
+    /// where the experts' matrices are, a layer
+    pub(super) experts: Vec<OnceLock<Matrices>>,
 }
 
 /// The values of a parameter, as they came.
@@ -115,7 +120,8 @@ impl Network {
         check(config)?;
         let (device, config, index) = (device.clone(), config.clone(), index.clone());
         let (tensors, rope, adapter) = (Vec::new(), None, None);
-        Ok(Network { device, config, index, precision, purpose, tensors, rope, adapter })
+        let experts = std::iter::repeat_with(OnceLock::new).take(config.layers).collect();
+        Ok(Network { device, config, index, precision, purpose, tensors, rope, adapter, experts })
     }
 
     /// What training moves: the network's own parameters, or those of its adapter.
@@ -343,6 +349,11 @@ pub struct Gradients {
 impl Gradients {
     pub(crate) fn to_host(&self) -> Result<Vec<Vec<f32>>> {
         self.values.iter().map(|g| Ok(g.download("gradients")?)).collect()
+    }
+
+    /// Whether the network's own parameters have none.
+    pub(super) fn frozen(&self) -> bool {
+        self.frozen
     }
 
     /// The gradient of the network's own parameter `i`; `None` where the network is frozen.

@@ -49,14 +49,15 @@ impl Sequence {
 }
 
 impl Engine<'_> {
+    /// Tokens that may not come before `min_tokens` have.
+    pub(super) fn early(&self) -> Vec<u32> {
+        self.policy.config.eos_token_ids.iter().chain(&self.limits.stop_tokens).copied().collect()
+    }
+
     /// Draws the next token of one sequence and decides whether it ends.
     pub(super) fn draw(&self, prompt: &[u32], s: &mut Sequence, logits: &[f32]) {
-        let (eos, stop) = (&self.policy.config.eos_token_ids, &self.limits.stop_tokens);
         let drawn = s.ids.len();
-        let mut banned = Vec::new();
-        if drawn < self.limits.min_tokens {
-            banned.extend(eos.iter().chain(stop));
-        }
+        let banned = if drawn < self.limits.min_tokens { self.early() } else { Vec::new() };
         let before = Before { prompt, drawn: &s.ids, banned: &banned };
         let (token, logprob) = self.sampling.draw(logits, s.stream.at(drawn as u64), before, &mut s.scratch);
         self.take(s, token, logprob);

@@ -8,7 +8,7 @@ use r1_kernels::threads;
 use super::schedule::Run;
 use super::sequence::Sequence;
 use crate::network::Attend;
-use crate::random::Stream;
+use crate::sample::{Before, Draw};
 
 /// The rows of a step.
 #[derive(Default)]
@@ -66,21 +66,20 @@ impl Run<'_, '_> {
             let to = g.cached + count;
             filled.push((to, count > 0 && rows.push(prompt, &[], &g.table, g.cached, to)));
         }
+        // A device draws itself.
+        let early = engine.early();
+        let complete = self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete);
+        let draws = complete.filter(|_| engine.policy.device().is_some()).map(|(s, _)| {
+            let banned = if s.ids.len() < engine.limits.min_tokens { &early[..] } else { &[] };
+            let prompt = &self.requests[s.request].prompt;
+            Draw { stream: s.stream, before: Before { prompt, drawn: &s.ids, banned } }
+        });
+        let draws: Vec<Draw> = draws.collect();
         let attend = Attend::Paged { caches: engine.pages.caches(), tables: &rows.tables, lens: &rows.lens };
-        // Tokens that may not come yet are the host's business.
-        let free = self.running.iter().all(|s| s.ids.len() >= engine.limits.min_tokens);
-        let streams: Vec<(Stream, u32)> = match engine.policy.device() {
-            Some(_) if free => {
-                let complete = self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete);
-                complete.map(|(s, _)| (s.stream, s.ids.len() as u32)).collect()
-            }
-            _ => Vec::new(),
-        };
         let (tokens, positions) = (&rows.tokens, &rows.positions);
         let (last, out) = (&rows.last, &mut self.logits);
         let sampling = &engine.sampling;
-        let drawn =
-            engine.policy.logits_or_draws(tokens, positions, attend, last, sampling, &streams, out)?;
+        let drawn = engine.policy.logits_or_draws(tokens, positions, attend, last, sampling, &draws, out)?;
         let mut drawn = drawn.map(Vec::into_iter);
         engine.progress.steps += 1;
 

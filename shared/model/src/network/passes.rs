@@ -10,8 +10,7 @@ use super::layer::LayerTape;
 use super::{Gradients, Policy};
 use crate::batch::Packed;
 use crate::device;
-use crate::random::Stream;
-use crate::sample::Sampling;
+use crate::sample::{Draw, Sampling};
 
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +132,8 @@ impl Policy {
         Ok(())
     }
 
-    /// As [`Policy::logits`]; a device may draw the tokens of the first rows itself, one for each stream and position in
-    /// `streams`: then it gives them with their log-probabilities, and only the logits of the other rows.
+    /// As [`Policy::logits`]; a device makes `draws` itself, one for each of the first rows: it gives their tokens with
+    /// their log-probabilities, and only the logits of the other rows.
     ///
     /// # Errors
     /// A device's.
@@ -145,11 +144,11 @@ impl Policy {
         attend: Attend,
         rows: &[u32],
         sampling: &Sampling,
-        streams: &[(Stream, u32)],
+        draws: &[Draw],
         out: &mut Vec<f32>,
     ) -> Result<Option<Vec<(u32, f32)>>> {
-        if let Some(network) = self.device.as_ref().filter(|_| sampling.is_plain() && !streams.is_empty()) {
-            return network.draws(tokens, positions, attend, rows, sampling, streams, out).map(Some);
+        if let Some(network) = self.device.as_ref().filter(|_| !draws.is_empty()) {
+            return network.draws(tokens, positions, attend, rows, sampling, draws, out).map(Some);
         }
         self.logits(tokens, positions, attend, rows, out)?;
         Ok(None)
