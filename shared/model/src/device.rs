@@ -38,11 +38,13 @@ mod tensors;
 mod toward;
 
 #[cfg(not(feature = "cuda"))]
-pub use absent::{Caches, Device, Gradients, Moments, Network, Tape, count, logits_bytes, open};
+pub use absent::{
+    Caches, Device, Gradients, Moments, Network, Tape, count, is_out_of_memory, logits_bytes, open,
+};
 #[cfg(feature = "cuda")]
 pub use cache::Caches;
 #[cfg(feature = "cuda")]
-pub use open::{count, logits_bytes, open};
+pub use open::{count, is_out_of_memory, logits_bytes, open};
 #[cfg(feature = "cuda")]
 pub use passes::Tape;
 #[cfg(feature = "cuda")]

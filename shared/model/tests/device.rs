@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use r1_model::batch::Sequence;
 use r1_model::checkpoint::SaveDtype;
 use r1_model::device::Device;
-use r1_model::engine::{Engine, Limits, Request};
+use r1_model::engine::{Engine, Limits, Request, kv_bytes};
 use r1_model::lora::Saved;
 use r1_model::network::toward::{Teacher, Toward};
 use r1_model::network::{Attend, Gradients, Recompute};
@@ -515,5 +515,24 @@ fn what_the_kernels_have_no_room_for_is_refused() {
         let options = LoadOptions::frozen(None).on(Some(device.clone()));
         let error = Policy::initialize(config, 0, options).err().unwrap().to_string();
         assert!(error.contains("264 values a head") && error.contains("--device cpu"), "{error}");
+    });
+}
+
+#[test]
+fn memory_for_keys_and_values_is_what_the_device_has_left() {
+    each_device(|device| {
+        let options = LoadOptions::frozen(None).on(Some(device.clone()));
+        let policy = Policy::load(&dir("qwen2"), options).unwrap();
+        assert_eq!(kv_bytes(&policy, Some(3), 5, 16).unwrap(), 3 << 20);
+        let (free, total) = device.memory().unwrap();
+        let (few, many) =
+            (kv_bytes(&policy, None, 5, 16).unwrap(), kv_bytes(&policy, None, 500, 16).unwrap());
+        assert!(few > free / 2 && few <= free / 10 * 9 && many < few, "{few} and {many} of {free}");
+        // Beside what is free less a step there is nothing left.
+        assert_eq!(kv_bytes(&policy, None, total, 16).unwrap(), 0);
+        let too_many = Limits { max_sequences: 1 << 30, kv_bytes: 4 * total, ..limits(40, 0) };
+        let error = Engine::plan(&policy, None, Sampling::default(), too_many).err().unwrap();
+        let error = format!("{error:#}");
+        assert!(error.contains("lower --kv-memory") && error.contains("asks for"), "{error}");
     });
 }

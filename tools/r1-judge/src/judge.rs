@@ -45,9 +45,10 @@ pub struct Flags {
     /// Longest reply in tokens
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive, requires = "prompt")]
     pub max_tokens: usize,
-    /// Memory for keys and values of a local judge, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = positive, requires = "judge")]
-    pub kv_memory: usize,
+    /// Memory for keys and values of a local judge, in MiB [default: 1024; on a GPU nine tenths of what is free there beside the
+    /// weights and a step]
+    #[arg(long, value_name = "MIB", value_parser = positive, requires = "judge")]
+    pub kv_memory: Option<usize>,
     /// Rows (or, in comparisons, rows of whole groups) that are judged together before they are written
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive, requires = "prompt")]
     pub batch: usize,

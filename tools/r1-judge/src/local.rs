@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use r1_cli::signals;
-use r1_model::engine::{Engine, Limits, Request};
+use r1_model::engine::{Engine, Limits, Request, kv_bytes};
 use r1_model::random::hash;
 use r1_model::sample::Sampling;
 use r1_model::template::{Message, Prompt, Template};
@@ -38,12 +38,13 @@ impl Local {
         let template = Template::parse(template, &tokenizer).map_err(wrong)?;
         let ask = &args.ask;
         let sampling = Sampling { temperature: ask.temperature, top_p: ask.top_p, ..Sampling::default() };
+        let (sequences, prefill) = (64, args.micro_tokens as usize);
         let limits = Limits {
             max_tokens: ask.max_tokens,
             min_tokens: 0,
-            max_sequences: 64,
-            prefill_tokens: args.micro_tokens as usize,
-            kv_bytes: ask.kv_memory.saturating_mul(1 << 20),
+            max_sequences: sequences,
+            prefill_tokens: prefill,
+            kv_bytes: kv_bytes(&policy, ask.kv_memory, sequences, prefill).map_err(wrong)?,
             latents: false,
             longest_first: false,
             stop: Vec::new(),

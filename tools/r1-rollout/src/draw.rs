@@ -95,7 +95,7 @@ impl<'a> Drawing<'a> {
             .map(|t| Request { prompt: t.prompt_ids.clone(), key: hash(&t.id), samples: flags.samples })
             .collect();
         let bad = |e: anyhow::Error| r1_cli::misuse(format!("{e:#}"), "see --help for the flag's meaning");
-        let (sampling, limits) = (flags.sampling(tokenizer)?, flags.limits(args, tokenizer)?);
+        let (sampling, limits) = (flags.sampling(tokenizer)?, flags.limits(args, tokenizer, &loaded.policy)?);
         let settings = flags.fingerprint(&limits, &sampling, &loaded.policy);
         let engine = Engine::plan(&loaded.policy, Some(tokenizer), sampling, limits).map_err(bad)?;
         for (task, request) in tasks.iter().zip(&requests) {
@@ -160,10 +160,11 @@ impl Summary {
 /// The words beside the progress.
 fn tell(now: &engine::Progress, seconds: f64) -> String {
     format!(
-        "{:.0} tokens/s, {} sequences, KV memory {:.0} % used",
+        "{:.0} tokens/s, {} sequences, KV memory {:.0} % of {} MiB used",
         now.tokens as f64 / seconds.max(1e-9),
         now.running,
-        100.0 * now.pages as f64 / now.total_pages.max(1) as f64
+        100.0 * now.pages as f64 / now.total_pages.max(1) as f64,
+        now.total_pages * now.page_bytes >> 20
     )
 }
 

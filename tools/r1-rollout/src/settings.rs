@@ -1,7 +1,7 @@
 //! What is drawn, how much of it, and how: the flags of sampling, settled.
 
 use anyhow::Result;
-use r1_model::engine::Limits;
+use r1_model::engine::{Limits, kv_bytes};
 use r1_model::sample::Sampling;
 use r1_model::template::Template;
 use r1_model::{Policy, Tokenizer};
@@ -60,9 +60,10 @@ pub struct Flags {
     /// Sequences decoded together
     #[arg(long, default_value_t = 256, value_name = "N", conflicts_with = "endpoint")]
     sequences: usize,
-    /// Memory for keys and values, in MiB; where it is short, sequences wait and are computed again
-    #[arg(long, default_value_t = 1024, value_name = "MIB", conflicts_with = "endpoint")]
-    kv_memory: usize,
+    /// Memory for keys and values, in MiB; where it is short, sequences wait and are computed again [default: 1024; on a GPU nine
+    /// tenths of what is free there beside the weights and a step]
+    #[arg(long, value_name = "MIB", conflicts_with = "endpoint")]
+    kv_memory: Option<usize>,
     /// What that memory keeps: keys and values, or the latents that an MLA policy makes them from (a fraction of the memory, the
     /// same rows byte for byte, slower: each step makes keys and values anew)
     #[arg(long, default_value = "values", value_name = "FORM", value_enum, conflicts_with = "endpoint")]
@@ -157,13 +158,13 @@ impl Flags {
     }
 
     /// What bounds the run.
-    pub fn limits(&self, args: &Args, tokenizer: &Tokenizer) -> Result<Limits> {
+    pub fn limits(&self, args: &Args, tokenizer: &Tokenizer, policy: &Policy) -> Result<Limits> {
         Ok(Limits {
             max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
             max_sequences: self.sequences,
             prefill_tokens: args.micro_tokens,
-            kv_bytes: self.kv_memory.saturating_mul(1 << 20),
+            kv_bytes: kv_bytes(policy, self.kv_memory, self.sequences, args.micro_tokens)?,
             latents: self.kv_cache == Kept::Latents,
             longest_first: self.longest_first,
             stop: self.stop.clone(),

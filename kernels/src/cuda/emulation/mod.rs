@@ -18,6 +18,9 @@ const SHIM: &str = include_str!("shim.h");
 /// Bytes that the emulated card claims to have.
 const MEMORY: usize = 4 << 30;
 
+/// Bytes at either end of a fresh block that are NaN.
+const FILLED: usize = 32 << 20;
+
 /// Shared memory that a block of a card of compute capability 9.0 may have; 8.0 has 163 KiB.
 const SHARED: u32 = 227 * 1024;
 
@@ -144,7 +147,7 @@ impl Backing for Emulated {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Ends at a page that may not be touched; begins as NaN.
+    /// Ends at a page that may not be touched; begins as NaN, but for the middle of a large block, whose pages this machine may lack.
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
         const PAGE: usize = 4096;
         let (free, total) = self.memory()?;
@@ -160,7 +163,9 @@ impl Backing for Emulated {
                 return Err(Error::OutOfMemory { op, bytes, free, total });
             }
             libc::mprotect(start.cast::<u8>().add(whole - PAGE).cast(), PAGE, libc::PROT_NONE);
-            std::ptr::write_bytes(start.cast::<u8>(), 0xff, whole - PAGE);
+            let filled = (whole - PAGE).min(FILLED);
+            std::ptr::write_bytes(start.cast::<u8>(), 0xff, filled);
+            std::ptr::write_bytes(start.cast::<u8>().add(whole - PAGE - filled), 0xff, filled);
             start as usize
         };
         let at = (start + whole - PAGE - bytes.next_multiple_of(16)) as u64;

@@ -54,6 +54,11 @@ pub fn count() -> Result<usize> {
     Ok(0)
 }
 
+/// No error is.
+pub fn is_out_of_memory(_: &anyhow::Error) -> bool {
+    false
+}
+
 /// Nothing is held.
 pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
     0

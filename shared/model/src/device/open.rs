@@ -20,6 +20,11 @@ pub fn count() -> Result<usize> {
     Ok(Device::count()?)
 }
 
+/// Whether an error is that of a device whose memory does not suffice.
+pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(r1_kernels::cuda::Error::OutOfMemory { .. }))
+}
+
 /// Bytes that the head holds on a device for `rows` rows and a vocabulary of `v`; `half`: in bf16.
 pub fn logits_bytes(rows: usize, v: usize, half: bool) -> usize {
     r1_kernels::head::cuda::scratch_bytes(rows, v, half)

@@ -7,6 +7,7 @@
 //! the same bits in any batch, alone or in a prompt. What a sequence draws depends on its own stream only; groups are
 //! handed out in prompt order, each as soon as it and all before it are complete.
 
+mod memory;
 mod schedule;
 mod sequence;
 mod step;
@@ -20,6 +21,8 @@ use crate::cache::{Pages, Prefixes, pages_for};
 use crate::network::Policy;
 use crate::sample::Sampling;
 use crate::tokenizer::Tokenizer;
+pub use memory::kv_bytes;
+use memory::with_remedy;
 use schedule::Run;
 
 /// One prompt and the completions wanted of it.
@@ -101,6 +104,8 @@ pub struct Progress {
     pub peak_pages: usize,
     /// pages there are
     pub total_pages: usize,
+    /// bytes that one of them takes
+    pub page_bytes: usize,
     /// forward passes
     pub steps: usize,
 }
@@ -157,9 +162,9 @@ impl<'a> Engine<'a> {
             tokenizer,
             sampling,
             limits,
-            pages: Pages::with_capacity(total_pages, &form, policy.device())?,
+            pages: with_remedy(Pages::with_capacity(total_pages, &form, policy.device()))?,
             prefixes: Prefixes::default(),
-            progress: Progress { total_pages, ..Progress::default() },
+            progress: Progress { total_pages, page_bytes: form.bytes(), ..Progress::default() },
             between_steps: None,
         })
     }
@@ -189,7 +194,7 @@ impl<'a> Engine<'a> {
         let mut run = Run::of(self, requests);
         let mut next_out = 0;
         loop {
-            run.fill_slots()?;
+            with_remedy(run.fill_slots())?;
             while let Some(group) = run.take_complete(next_out) {
                 done(next_out, group)?;
                 next_out += 1;
@@ -198,7 +203,7 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
             run.ask()?;
-            run.step()?;
+            with_remedy(run.step())?;
         }
     }
 
