@@ -9,7 +9,7 @@ use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut
 mod paged;
 mod plan;
 
-pub use paged::{Cache, Rows, decode_rows};
+pub use paged::{Cache, Room, Rows, decode_rows};
 pub use plan::Plan;
 
 pub(crate) const SOURCE: Source =

@@ -296,6 +296,8 @@ struct Item {
 template <int DK, int DV>
 static __device__ void tensor_decode(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, float *part, int heads, int kv_heads, float scale, int chunks, unsigned char *shared) {
   Item item = ((const Item *)items)[blockIdx.x];
+  // A recorded step has as many items as it could ever need.
+  if (item.count == 0) return;
   int kv = blockIdx.y, group = heads / kv_heads, pairs = item.count * group, start = item.chunk * CHUNK;
   const u32 *table = tables + (u64)item.pages * width;
   int there = min(CHUNK, (int)lens[item.pages] - start);

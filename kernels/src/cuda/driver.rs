@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use cudarc::driver::{result, sys};
 
 use super::launch::signatures;
+use super::recording::Room;
 use super::{Arg, Backing, Error, Grid, Product, Source, libraries, module};
 
 mod lt;
@@ -31,6 +32,7 @@ pub(super) struct Card {
     peak: AtomicUsize,
     kernels: Mutex<HashMap<&'static str, HashMap<String, Kernel>>>,
     products: Mutex<lt::Products>,
+    room: Room,
 }
 
 #[derive(Clone)]
@@ -94,6 +96,7 @@ impl Card {
             peak,
             kernels,
             products,
+            room: Room::default(),
         })
     }
 
@@ -283,6 +286,43 @@ impl Backing for Card {
         self.enter(op)?;
         let mut products = self.products.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         products.run(op, p, self.stream)
+    }
+
+    fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Relaxed: memory may be taken while work is captured.
+    fn begin(&self, op: &'static str) -> Result<(), Error> {
+        self.enter(op)?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the stream lives as long as the card.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(|e| Error::failed(op, e))
+    }
+
+    fn end(&self, op: &'static str) -> Result<u64, Error> {
+        self.enter(op)?;
+        // SAFETY: a capture was begun on the stream; the graph is used by nobody else.
+        unsafe {
+            let graph = result::stream::end_capture(self.stream).map_err(|e| Error::failed(op, e))?;
+            let made = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            let _ = result::graph::destroy(graph);
+            Ok(made.map_err(|e| Error::failed(op, e))? as u64)
+        }
+    }
+
+    fn replay(&self, op: &'static str, recording: u64) -> Result<(), Error> {
+        self.enter(op)?;
+        // SAFETY: what `end` gave and `forget` has not taken.
+        unsafe { result::graph::launch(recording as sys::CUgraphExec, self.stream) }
+            .map_err(|e| Error::failed(op, e))
+    }
+
+    fn forget(&self, recording: u64) {
+        if self.enter("forget").is_ok() {
+            // SAFETY: as above; a graph that still runs is destroyed at its end.
+            let _ = unsafe { result::graph::exec_destroy(recording as sys::CUgraphExec) };
+        }
     }
 }
 

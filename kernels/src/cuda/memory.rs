@@ -199,6 +199,20 @@ impl<'a, T: Element> View<'a, T> {
         c.is_multiple_of(4) && self.at.is_multiple_of(4 * size_of::<T>() as u64)
     }
 
+    /// The same bytes as values of another type.
+    ///
+    /// # Panics
+    /// When they are no whole number of these, or lie askew for them.
+    pub fn cast<U: Element>(self) -> View<'a, U> {
+        let bytes = self.len * size_of::<T>();
+        assert!(
+            bytes.is_multiple_of(size_of::<U>()) && self.at.is_multiple_of(size_of::<U>() as u64),
+            "cuda: {bytes} bytes as {}",
+            U::NAME
+        );
+        View { device: self.device, at: self.at, len: bytes / size_of::<U>(), kind: PhantomData }
+    }
+
     /// A part of the part.
     ///
     /// # Panics
@@ -231,6 +245,24 @@ impl<'a, T: Element> View<'a, T> {
 
 /// A part of a buffer, to write.
 pub struct ViewMut<'a, T: Element>(View<'a, T>);
+
+impl<'a, T: Element> ViewMut<'a, T> {
+    /// As [`View::cast`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn cast<U: Element>(self) -> ViewMut<'a, U> {
+        ViewMut(self.0.cast())
+    }
+
+    /// The first `at` values, and the others.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn split(self, at: usize) -> (ViewMut<'a, T>, ViewMut<'a, T>) {
+        (ViewMut(self.0.part(0..at)), ViewMut(self.0.part(at..self.0.len)))
+    }
+}
 
 impl<T: Element> ViewMut<'_, T> {
     /// Values.

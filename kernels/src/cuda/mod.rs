@@ -60,6 +60,7 @@ mod libraries;
 mod memory;
 mod module;
 mod product;
+mod recording;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -68,6 +69,7 @@ use std::sync::Arc;
 pub use error::Error;
 pub use memory::{Buffer, Element, Float, View, ViewMut};
 pub use module::{compiled, names as sources};
+pub use recording::Recording;
 
 pub(crate) use launch::{Arg, Grid};
 pub(crate) use module::Source;
@@ -117,6 +119,14 @@ pub(crate) trait Backing: Send + Sync {
         args: &[Arg],
     ) -> Result<(), Error>;
     fn product(&self, op: &'static str, p: &Product) -> Result<(), Error>;
+    /// The memory of a recording that is being made.
+    fn room(&self) -> &recording::Room;
+    /// From now on work is recorded and does not run.
+    fn begin(&self, op: &'static str) -> Result<(), Error>;
+    /// What was recorded, by a name for [`Backing::replay`].
+    fn end(&self, op: &'static str) -> Result<u64, Error>;
+    fn replay(&self, op: &'static str, recording: u64) -> Result<(), Error>;
+    fn forget(&self, recording: u64);
 }
 
 /// A device to compute on. Clones are the same device.
@@ -226,18 +236,28 @@ impl Device {
     }
 
     pub(crate) fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
-        self.backing.take(op, bytes)
+        let room = self.backing.room();
+        if let Some(at) = room.take(bytes) {
+            return Ok(at);
+        }
+        let at = self.backing.take(op, bytes)?;
+        room.keep(at, bytes);
+        Ok(at)
     }
 
     pub(crate) fn give(&self, at: u64, bytes: usize) {
-        self.backing.give(at, bytes);
+        if !self.backing.room().give(at, bytes) {
+            self.backing.give(at, bytes);
+        }
     }
 
     pub(crate) fn read(&self, op: &'static str, at: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.not_recorded(op)?;
         self.backing.read(op, at, to)
     }
 
     pub(crate) fn write(&self, op: &'static str, at: u64, from: &[u8]) -> Result<(), Error> {
+        self.not_recorded(op)?;
         self.backing.write(op, at, from)
     }
 

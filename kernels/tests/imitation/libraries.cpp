@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ extern "C" {
 
 // --- the driver ---
 
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+enum { CAPTURE_UNSUPPORTED = 900, SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
 static const size_t TOTAL = 1 << 30;
 static size_t used;
 static __thread void *current;
@@ -24,8 +25,29 @@ static int context;
 
 struct Kernel {
   const char *(*entry)(void **, const unsigned *, unsigned, unsigned long);
-  int most_shared;
+  int most_shared, arguments;
 };
+
+// A captured stream notes its work in place of doing it; a graph is the list.
+typedef std::vector<std::function<int()>> Graph;
+static Graph *captured;
+// Whether the work was noted. The libraries share the driver's list.
+bool imitated_note(std::function<int()> *work) { return captured ? (captured->push_back(*work), true) : false; }
+static bool note(std::function<int()> work) {
+  static auto shared = (bool (*)(std::function<int()> *))dlsym(RTLD_DEFAULT, "imitated_note");
+  return shared(&work);
+}
+int cuStreamBeginCapture_v2(void *s, int mode) { return s && mode == 2 && !captured ? (captured = new Graph, SUCCESS) : INVALID_VALUE; }
+int cuStreamEndCapture(void *s, Graph **g) { return s && captured ? (*g = captured, captured = nullptr, SUCCESS) : INVALID_VALUE; }
+int cuGraphInstantiateWithFlags(Graph **made, Graph *g, unsigned long long flags) { return flags ? INVALID_VALUE : (*made = new Graph(*g), SUCCESS); }
+int cuGraphDestroy(Graph *g) { return delete g, SUCCESS; }
+int cuGraphExecDestroy(Graph *g) { return delete g, SUCCESS; }
+int cuGraphLaunch(Graph *g, void *s) {
+  if (!s || captured) return INVALID_VALUE;
+  for (auto &work : *g)
+    if (int e = work()) return e;
+  return SUCCESS;
+}
 
 int cuInit(unsigned) { return SUCCESS; }
 int cuDeviceGetCount(int *n) { return *n = 1, SUCCESS; }
@@ -38,7 +60,7 @@ int cuDeviceGetAttribute(int *x, int which, int) {
 int cuDevicePrimaryCtxRetain(void **c, int) { return *c = &context, SUCCESS; }
 int cuCtxSetCurrent(void *c) { return current = c, SUCCESS; }
 int cuStreamCreate(void **s, unsigned flags) { return flags == 1 && current ? (*s = malloc(1), SUCCESS) : INVALID_CONTEXT; }
-int cuStreamSynchronize(void *s) { return s && current ? SUCCESS : INVALID_CONTEXT; }
+int cuStreamSynchronize(void *s) { return captured ? CAPTURE_UNSUPPORTED : s && current ? SUCCESS : INVALID_CONTEXT; }
 int cuStreamDestroy_v2(void *s) { return free(s), SUCCESS; }
 // A block keeps its size in front of it.
 int cuMemAlloc_v2(uint64_t *p, size_t n) {
@@ -57,10 +79,16 @@ int cuMemFree_v2(uint64_t p) {
   return free(block), SUCCESS;
 }
 int cuMemGetInfo_v2(size_t *free_, size_t *total) { return *free_ = TOTAL - used, *total = TOTAL, current ? SUCCESS : INVALID_CONTEXT; }
-int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) { return memcpy((void *)to, from, n), s && current ? SUCCESS : INVALID_CONTEXT; }
-int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { return memcpy(to, (void *)from, n), s && current ? SUCCESS : INVALID_CONTEXT; }
-int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { return memmove((void *)to, (void *)from, n), s && current ? SUCCESS : INVALID_CONTEXT; }
-int cuMemsetD8Async(uint64_t to, unsigned char x, size_t n, void *s) { return memset((void *)to, x, n), s && current ? SUCCESS : INVALID_CONTEXT; }
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) { return captured ? CAPTURE_UNSUPPORTED : (memcpy((void *)to, from, n), s && current ? SUCCESS : INVALID_CONTEXT); }
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { return captured ? CAPTURE_UNSUPPORTED : (memcpy(to, (void *)from, n), s && current ? SUCCESS : INVALID_CONTEXT); }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) {
+  if (note([=] { return memmove((void *)to, (void *)from, n), SUCCESS; })) return SUCCESS;
+  return memmove((void *)to, (void *)from, n), s && current ? SUCCESS : INVALID_CONTEXT;
+}
+int cuMemsetD8Async(uint64_t to, unsigned char x, size_t n, void *s) {
+  if (note([=] { return memset((void *)to, x, n), SUCCESS; })) return SUCCESS;
+  return memset((void *)to, x, n), s && current ? SUCCESS : INVALID_CONTEXT;
+}
 
 int cuModuleLoadData(void **module, const void *image) {
   std::string folder = std::string(getenv("XDG_CACHE_HOME")) + "/r1", start = std::string("emulated-") + (const char *)image + "-";
@@ -80,6 +108,7 @@ int cuModuleGetFunction(void **f, void *module, const char *name) {
   Kernel *k = new Kernel;
   memcpy(&k->entry, &entry, sizeof entry);
   k->most_shared = 48 * 1024;
+  k->arguments = *(int *)dlsym(module, (std::string("arguments_") + name).c_str());
   return *f = k, SUCCESS;
 }
 int cuFuncSetAttribute(Kernel *k, int which, int x) {
@@ -90,6 +119,15 @@ int cuLaunchKernel(Kernel *k, unsigned x, unsigned y, unsigned z, unsigned tx, u
   unsigned blocks[3] = {x, y, z};
   if (!current || !s) return INVALID_CONTEXT;
   if (!x || !y || !z || y > 65535 || z > 65535 || tx > 1024 || ty != 1 || tz != 1 || extra || (int)shared > k->most_shared) return INVALID_VALUE;
+  std::vector<uint64_t> bits(k->arguments);
+  for (int i = 0; i < k->arguments; i++) bits[i] = *(uint64_t *)args[i];
+  auto later = [=]() mutable {
+    unsigned blocks[3] = {x, y, z};
+    std::vector<void *> at;
+    for (uint64_t &b : bits) at.push_back(&b);
+    return k->entry(at.data(), blocks, tx, 0) ? LAUNCH_FAILED : SUCCESS;
+  };
+  if (note(later)) return SUCCESS;
   const char *fault = k->entry(args, blocks, tx, 0);
   return fault ? (fprintf(stderr, "%s\n", fault), LAUNCH_FAILED) : SUCCESS;
 }
@@ -170,6 +208,9 @@ static float read(const Layout *l, const void *p, uint64_t i, uint64_t j) {
 int cublasLtMatmul(void *, Description *d, const float *alpha, const void *A, Layout *a, const void *B, Layout *b, const float *beta, const void *C, Layout *c, void *D, Layout *, const void *algorithm, void *workspace, size_t, void *stream) {
   uint64_t m, n, k;
   if (!fits(d, a, b, c, m, n, k) || !algorithm || !workspace || !stream) return LT_INVALID_VALUE;
+  // The scalars are read before the call returns; what else is named stays.
+  float by = *alpha, and_ = *beta;
+  if (note([=] { return cublasLtMatmul(nullptr, d, &by, A, a, B, b, &and_, C, c, D, c, algorithm, workspace, 0, stream); })) return 0;
   for (uint64_t j = 0; j < n; j++)
     for (uint64_t i = 0; i < m; i++) {
       float sum = *beta != 0.0f ? *beta * read(c, C, i, j) : 0.0f;

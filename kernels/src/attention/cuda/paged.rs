@@ -169,6 +169,22 @@ fn gather<T: Float>(
     device.launch(op, &SOURCE, &format!("attention_gather_{}", T::SUFFIX), Grid::each(rows * 32), &args)
 }
 
+/// Rows that a step may have, and pages that each may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Room {
+    /// most rows
+    pub rows: usize,
+    /// most pages of a row
+    pub pages: usize,
+}
+
+impl Room {
+    /// Most items of a decode on tensor cores.
+    fn items(self) -> usize {
+        self.rows * (self.pages * PAGE).div_ceil(TENSOR_CHUNK)
+    }
+}
+
 /// Where the rows of a step find their keys and values: for all layers.
 pub struct Rows {
     /// Page ids of each row's sequence, `[rows, width]`.
@@ -199,17 +215,11 @@ impl Rows {
         let mut all = vec![0u32; tables.len() * width];
         let mut places = Vec::with_capacity(lens.len());
         for (b, (table, &len)) in tables.iter().zip(lens).enumerate() {
+            places.push(place(op, table, len));
             let used = len.div_ceil(PAGE);
-            assert!(
-                len > 0 && used <= table.len(),
-                "{op}: row {b} sees {len} positions on {} pages",
-                table.len()
-            );
             all[b * width..][..used].copy_from_slice(&table[..used]);
-            places.push(table[used - 1] * PAGE as u32 + ((len - 1) % PAGE) as u32);
         }
-        let most = (PAIRS / (s.heads / s.kv_heads)).max(1);
-        let items = items(tables, lens, most);
+        let items = items(tables, lens, together(s));
         let lens: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
         Ok(Rows {
             tables: Buffer::of(device, op, &all)?,
@@ -221,10 +231,72 @@ impl Rows {
         })
     }
 
+    /// What [`Rows::within`] reads of these rows, whose number and pages `room` bounds; the rows that it has besides see one position of the
+    /// page `spare`.
+    ///
+    /// # Panics
+    /// When there is no room, a table is too short, or a length is 0.
+    pub fn words(tables: &[&[u32]], lens: &[usize], room: Room, spare: u32, s: Shape) -> Vec<u32> {
+        let op = "attention::Rows";
+        assert!(lens.len() <= room.rows && tables.len() == lens.len(), "{op}: {} rows, {room:?}", lens.len());
+        let besides = room.rows - lens.len();
+        let spare = [spare];
+        let tables: Vec<&[u32]> =
+            tables.iter().copied().chain(std::iter::repeat_n(&spare[..], besides)).collect();
+        let lens: Vec<usize> = lens.iter().copied().chain(std::iter::repeat_n(1, besides)).collect();
+        let mut words: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
+        words.extend(tables.iter().zip(&lens).map(|(table, &len)| place(op, table, len)));
+        for (table, len) in tables.iter().zip(&lens) {
+            let used = len.div_ceil(PAGE);
+            assert!(used <= room.pages, "{op}: {used} pages, {room:?}");
+            words.extend_from_slice(&table[..used]);
+            words.resize(words.len() + room.pages - used, 0);
+        }
+        let items = items(&tables, &lens, together(s));
+        let end = words.len() + 4 * room.items();
+        words.extend(items.into_iter().map(|x| x as u32));
+        words.resize(end, 0);
+        words
+    }
+
+    /// Rows that are known when the work runs, not when it is recorded: `words` will then be what [`Rows::words`] gave.
+    ///
+    /// # Errors
+    /// Out of memory.
+    ///
+    /// # Panics
+    /// When there are too few words.
+    pub fn within(device: &Device, words: View<u32>, room: Room) -> Result<Rows, Error> {
+        let (op, Room { rows, pages }) = ("attention::Rows", room);
+        let mut at = 0;
+        let mut next = |len: usize| {
+            let mut part = Buffer::uninit(device, op, len)?;
+            part.all_mut().copy_from(op, words.part(at..at + len))?;
+            at += len;
+            Ok(part)
+        };
+        let (lens, places, tables) = (next(rows)?, next(rows)?, next(rows * pages)?);
+        let mut items = Buffer::uninit(device, op, 4 * room.items())?;
+        items.all_mut().copy_from(op, words.part(at..words.len()).cast())?;
+        Ok(Rows { tables, width: pages, lens, longest: pages * PAGE, places, items })
+    }
+
     /// Where each row's own key and value go, for [`Cache::write_rows`].
     pub fn places(&self) -> View<'_, u32> {
         self.places.all()
     }
+}
+
+/// The place of a row's last position.
+fn place(op: &str, table: &[u32], len: usize) -> u32 {
+    let used = len.div_ceil(PAGE);
+    assert!(len > 0 && used <= table.len(), "{op}: a row sees {len} positions on {} pages", table.len());
+    table[used - 1] * PAGE as u32 + ((len - 1) % PAGE) as u32
+}
+
+/// Rows that may share a block's reading of pages.
+fn together(s: Shape) -> usize {
+    (PAIRS / (s.heads / s.kv_heads)).max(1)
 }
 
 /// Chunk by chunk, runs of at most `most` neighbours whose pages there are the same as far as each sees.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::*;
 use crate::attention;
+use crate::attention::PAGE;
 use crate::cuda::testing::{each_device, narrow, near, on, values, widen};
 
 fn shape(heads: usize, kv_heads: usize, dk: usize, dv: usize) -> Shape {
@@ -34,6 +35,28 @@ fn forests() -> Vec<(usize, Vec<Segment>)> {
             ],
         ),
     ]
+}
+
+/// What decoding gives for rows that are padded to more rows and pages, without the padding.
+fn in_room<T: Float>(
+    device: &Device,
+    q: &[T],
+    cache: &Cache<T>,
+    tables: &[&[u32]],
+    lens: &[usize],
+    s: Shape,
+) -> Vec<T> {
+    let most = lens.iter().max().unwrap().div_ceil(PAGE);
+    let room = Room { rows: lens.len() + 3, pages: most + 5 };
+    let words = on(device, &Rows::words(tables, lens, room, tables[0][0], s));
+    let rows = Rows::within(device, words.all(), room).unwrap();
+    let mut q = q.to_vec();
+    q.resize(room.rows * s.heads * s.dk, T::default());
+    let mut out = on(device, &vec![T::default(); room.rows * s.heads * s.dv]);
+    decode_rows(device, on(device, &q).all(), cache, &rows, out.all_mut()).unwrap();
+    let mut out = out.download("test").unwrap();
+    out.truncate(lens.len() * s.heads * s.dv);
+    out
 }
 
 #[test]
@@ -178,6 +201,7 @@ fn decoding_is_the_cpu_s_and_depends_on_no_neighbour() {
             let rows = Rows::of(device, &views, &lens, s).unwrap();
             let mut out = on(device, &vec![9u16; whole.len()]);
             decode_rows(device, on(device, &narrow(&q)).all(), &half, &rows, out.all_mut()).unwrap();
+            assert_eq!(in_room(device, &q, &cache, &views, &lens, s), whole);
             near("decode in bf16", &widen(&out.download("test").unwrap()), &expected, 4e-3);
         }
     });
@@ -217,6 +241,7 @@ fn decoding_on_tensor_cores_is_the_cpu_s_and_depends_on_no_neighbour() {
             near("decode", &widen(&whole), &expected, 6e-3);
             let alone: Vec<u16> = (0..rows.len()).flat_map(|row| run(row..row + 1)).collect();
             assert!(alone == whole);
+            assert!(in_room(device, &narrow(&q), &cache, &tables, &lens, s) == whole);
         }
     });
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::launch::signatures;
+use super::recording::Room;
 use super::{Arg, Backing, Error, Grid, Product, Source, module, product};
 
 const SHIM: &str = include_str!("shim.h");
@@ -26,7 +27,25 @@ const SHARED: u32 = 227 * 1024;
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, u32, u64) -> *const c_char;
 
+/// What a recording holds.
+enum Work {
+    Launch(&'static str, Source, String, Grid, Vec<Arg>),
+    Product(&'static str, Product),
+    Copy(u64, u64, usize),
+    Clear(u64, usize),
+}
+
+/// Finished recordings by name, and the one that is being made.
+#[derive(Default)]
+struct Recordings {
+    made: HashMap<u64, Vec<Work>>,
+    names: u64,
+    open: Option<Vec<Work>>,
+}
+
 pub(super) struct Emulated {
+    room: Room,
+    recordings: Mutex<Recordings>,
     order: u64,
     used: Mutex<HashMap<u64, Mapping>>,
     peak: AtomicUsize,
@@ -54,10 +73,22 @@ impl Emulated {
             return Err(Error::Absent("the emulated card runs on x86-64 Linux only".into()));
         }
         if Command::new("g++").arg("--version").output().is_ok_and(|o| o.status.success()) {
-            Ok(Emulated { order, used: Mutex::default(), peak: AtomicUsize::new(0) })
+            let (room, recordings) = (Room::default(), Mutex::default());
+            Ok(Emulated { room, recordings, order, used: Mutex::default(), peak: AtomicUsize::new(0) })
         } else {
             Err(Error::Absent("the emulated card needs g++".into()))
         }
+    }
+
+    fn recordings(&self) -> MutexGuard<'_, Recordings> {
+        self.recordings.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether the work was recorded, in place of being done.
+    fn recorded(&self, work: impl FnOnce() -> Work) -> bool {
+        let mut recordings = self.recordings();
+        let open = recordings.open.as_mut();
+        open.map(|list| list.push(work())).is_some()
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<u64, Mapping>> {
@@ -70,10 +101,13 @@ fn load(source: &Source) -> Result<HashMap<String, Kernel>, Error> {
     let failed = |fact: String| Error::failed("emulation", format!("{}: {fact}", source.name));
     let kernels = signatures(source.text);
     let mut text = format!("{SHIM}\n{}\n", source.whole());
-    for (name, _) in &kernels {
+    for (name, kinds) in &kernels {
+        // How many arguments there are is for the imitation of NVIDIA's driver (tests/card.rs).
         text += &format!(
-            "extern \"C\" const char *emulated_{name}(void **args, const unsigned *blocks, unsigned threads, unsigned long order) {{\n  \
-             return emulation::run([](void **args) {{ emulation::call({name}, args); }}, args, blocks, threads, order);\n}}\n"
+            "extern \"C\" const int arguments_{name} = {};\n\
+             extern \"C\" const char *emulated_{name}(void **args, const unsigned *blocks, unsigned threads, unsigned long order) {{\n  \
+             return emulation::run([](void **args) {{ emulation::call({name}, args); }}, args, blocks, threads, order);\n}}\n",
+            kinds.len()
         );
     }
     #[cfg(target_arch = "x86_64")]
@@ -198,12 +232,18 @@ impl Backing for Emulated {
     }
 
     fn copy(&self, _: &'static str, from: u64, to: u64, bytes: usize) -> Result<(), Error> {
+        if self.recorded(|| Work::Copy(from, to, bytes)) {
+            return Ok(());
+        }
         // SAFETY: both buffers hold these bytes.
         unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
         Ok(())
     }
 
     fn clear(&self, _: &'static str, at: u64, bytes: usize) -> Result<(), Error> {
+        if self.recorded(|| Work::Clear(at, bytes)) {
+            return Ok(());
+        }
         // SAFETY: the buffer holds these bytes.
         unsafe { std::ptr::write_bytes(at as *mut u8, 0, bytes) };
         Ok(())
@@ -232,6 +272,9 @@ impl Backing for Emulated {
         let given: Vec<String> = args.iter().map(Arg::kind).collect();
         assert_eq!(given, found.kinds, "{op}: arguments of {kernel}");
         assert!(grid.shared <= SHARED, "{op}: {kernel} asks for {} bytes of shared memory", grid.shared);
+        if self.recorded(|| Work::Launch(op, *source, kernel.to_string(), grid, args.to_vec())) {
+            return Ok(());
+        }
         let mut bits: Vec<u64> = args.iter().map(Arg::bits).collect();
         let mut pointers: Vec<*mut c_void> = bits.iter_mut().map(|b| std::ptr::from_mut(b).cast()).collect();
         // SAFETY: the arguments are of the kernel's types, checked above; the lock is held.
@@ -245,10 +288,47 @@ impl Backing for Emulated {
         Err(Error::failed(op, format!("{kernel}: {fault}")))
     }
 
-    fn product(&self, _: &'static str, p: &Product) -> Result<(), Error> {
+    fn product(&self, op: &'static str, p: &Product) -> Result<(), Error> {
+        if self.recorded(|| Work::Product(op, *p)) {
+            return Ok(());
+        }
         // SAFETY: the operands' buffers are memory of the host of the sizes that the product says.
         unsafe { product::plain(p) };
         Ok(())
+    }
+
+    fn room(&self) -> &Room {
+        &self.room
+    }
+
+    fn begin(&self, _: &'static str) -> Result<(), Error> {
+        self.recordings().open = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end(&self, _: &'static str) -> Result<u64, Error> {
+        let mut recordings = self.recordings();
+        recordings.names += 1;
+        let (name, list) = (recordings.names, recordings.open.take().unwrap_or_default());
+        recordings.made.insert(name, list);
+        Ok(name)
+    }
+
+    fn replay(&self, op: &'static str, recording: u64) -> Result<(), Error> {
+        let list = self.recordings().made.remove(&recording);
+        let list = list.ok_or_else(|| Error::failed(op, "no such recording"))?;
+        let done = list.iter().try_for_each(|work| match work {
+            Work::Launch(op, source, kernel, grid, args) => self.launch(op, source, kernel, *grid, args),
+            Work::Product(op, p) => self.product(op, p),
+            Work::Copy(from, to, bytes) => self.copy(op, *from, *to, *bytes),
+            Work::Clear(at, bytes) => self.clear(op, *at, *bytes),
+        });
+        self.recordings().made.insert(recording, list);
+        done
+    }
+
+    fn forget(&self, recording: u64) {
+        self.recordings().made.remove(&recording);
     }
 }
 
