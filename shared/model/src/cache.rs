@@ -122,6 +122,11 @@ impl Pages {
         &mut self.caches
     }
 
+    /// Steps that a device replayed (see `crate::device`).
+    pub fn replayed(&self) -> usize {
+        if let Caches::Device(caches) = &self.caches { caches.replayed() } else { 0 }
+    }
+
     /// A free page with one reference; `None` when none is free (some may be idle: see [`Prefixes::take`]).
     fn take(&mut self) -> Option<u32> {
         let page = self.free.pop()?;

@@ -17,6 +17,8 @@ mod attention;
 #[cfg(feature = "cuda")]
 mod cache;
 #[cfg(feature = "cuda")]
+mod draws;
+#[cfg(feature = "cuda")]
 mod experts;
 #[cfg(feature = "cuda")]
 mod feed_forward;
@@ -30,6 +32,8 @@ mod open;
 mod passes;
 #[cfg(feature = "cuda")]
 mod project;
+#[cfg(feature = "cuda")]
+mod recorded;
 #[cfg(feature = "cuda")]
 mod score;
 #[cfg(feature = "cuda")]

@@ -73,6 +73,14 @@ pub struct Draw<'a> {
     pub before: Before<'a>,
 }
 
+#[cfg(feature = "cuda")]
+impl Draw<'_> {
+    /// The position of its number in the stream.
+    pub(crate) fn place(&self) -> u32 {
+        self.before.drawn.len() as u32
+    }
+}
+
 impl Sampling {
     /// Checks every range.
     ///

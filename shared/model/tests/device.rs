@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use r1_model::batch::Sequence;
 use r1_model::checkpoint::SaveDtype;
 use r1_model::device::Device;
-use r1_model::engine::{Engine, Limits, Request, kv_bytes};
+use r1_model::engine::{Completion, Engine, Limits, Request, kv_bytes};
 use r1_model::lora::Saved;
 use r1_model::network::toward::{Teacher, Toward};
 use r1_model::network::{Attend, Gradients, Recompute};
@@ -534,5 +534,60 @@ fn memory_for_keys_and_values_is_what_the_device_has_left() {
         let error = Engine::plan(&policy, None, Sampling::default(), too_many).err().unwrap();
         let error = format!("{error:#}");
         assert!(error.contains("lower --kv-memory") && error.contains("asks for"), "{error}");
+    });
+}
+
+/// Steps by recordings are the same steps: buckets that change, sequences interrupted for want of pages, prompts that share pages.
+#[test]
+fn recorded_steps_draw_the_same_bits() {
+    on_devices(&[3], |device| {
+        for (name, precision) in
+            [("qwen2", Precision::F32), ("qwen3-moe", Precision::Bf16), ("deepseek-v3", Precision::F32)]
+        {
+            let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
+            let mut policy = Policy::load(&dir(name), options).unwrap();
+            policy.config.eos_token_ids.clear();
+            let all = sequences(&golden(name).0);
+            let request =
+                |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            for (sampling, pages) in [
+                (Sampling { temperature: 0.0, ..Sampling::default() }, 1000),
+                (Sampling { temperature: 0.9, top_k: 20, top_p: 0.95, ..Sampling::default() }, 12),
+                (
+                    Sampling {
+                        repetition_penalty: 1.3,
+                        forbidden: vec![vec![5], vec![7, 9]],
+                        ..Sampling::default()
+                    },
+                    1000,
+                ),
+            ] {
+                let run = |recorded: bool| {
+                    let plan = |kv_bytes: usize| {
+                        let limits = Limits { kv_bytes, ..limits(90, 0) };
+                        Engine::plan(&policy, None, sampling.clone(), limits).unwrap()
+                    };
+                    let page = plan(64 << 20).progress().page_bytes;
+                    let mut engine = plan(pages * page);
+                    if !recorded {
+                        engine.without_recordings();
+                    }
+                    let mut drawn = Vec::new();
+                    let keep = |_: usize, group: Vec<Completion>| {
+                        drawn.extend(group.into_iter().map(|c| (c.ids, c.logprobs)));
+                        Ok(())
+                    };
+                    engine.run(&requests, keep).unwrap();
+                    (drawn, engine.progress())
+                };
+                let ((want, before), (found, after)) = (run(false), run(true));
+                assert_eq!(found, want, "{name}");
+                assert_eq!((before.replayed, after.interrupted), (0, before.interrupted));
+                assert_eq!(before.interrupted > 0, pages < 100, "{name}: {before:?}");
+                println!("{name}: {} of {} steps replayed", after.replayed, after.steps);
+                assert!(after.replayed * 2 > after.steps, "{name}: {} of {}", after.replayed, after.steps);
+            }
+        }
     });
 }

@@ -164,7 +164,7 @@ fn tell(now: &engine::Progress, seconds: f64) -> String {
         now.tokens as f64 / seconds.max(1e-9),
         now.running,
         100.0 * now.pages as f64 / now.total_pages.max(1) as f64,
-        now.total_pages * now.page_bytes >> 20
+        (now.total_pages * now.page_bytes) >> 20
     )
 }
 

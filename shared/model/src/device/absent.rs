@@ -93,6 +93,16 @@ impl Device {
     }
 }
 
+impl Caches {
+    pub(crate) fn replayed(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(crate) fn without_recordings(&mut self) {
+        match self.0 {}
+    }
+}
+
 impl Network {
     pub(crate) fn empty(d: &Device, _: &Config, _: &Index, _: Purpose, _: Precision) -> Result<Network> {
         match d.0 {}

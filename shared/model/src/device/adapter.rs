@@ -68,6 +68,11 @@ impl Network {
         }
     }
 
+    /// Whether one is there and switched on.
+    pub(super) fn is_adapted(&self) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.on)
+    }
+
     /// The adapter of parameter `i`, where it has one and it is switched on, and the place of its A among the gradients; its B's is the next.
     pub(super) fn adapted<A: Compute>(&self, i: usize) -> Option<(LowRank<'_, A>, usize)> {
         let adapter = self.adapter.as_ref().filter(|adapter| adapter.on)?;

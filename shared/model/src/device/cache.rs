@@ -5,9 +5,14 @@ use r1_kernels::Precision;
 use r1_kernels::attention::{Shape, cuda::Cache};
 use r1_kernels::cuda::Device;
 
+use super::recorded::Steps;
+
 /// One cache a layer, in the type that the policy computes in.
 pub struct Caches {
     pub(super) layers: Layers,
+    /// a page that no table names: for the rows that a recorded step lacks
+    pub(super) spare: u32,
+    pub(super) steps: Steps,
 }
 
 /// The layers' caches by what they hold.
@@ -24,6 +29,7 @@ impl Caches {
         shape: Shape,
         precision: Precision,
     ) -> Result<Caches> {
+        let (spare, pages) = (pages as u32, pages + 1);
         let layers = match precision {
             Precision::F32 => Layers::F32(
                 (0..layers).map(|_| Cache::with_pages(device, pages, shape)).collect::<Result<_, _>>()?,
@@ -32,7 +38,17 @@ impl Caches {
                 (0..layers).map(|_| Cache::with_pages(device, pages, shape)).collect::<Result<_, _>>()?,
             ),
         };
-        Ok(Caches { layers })
+        Ok(Caches { layers, spare, steps: Steps::default() })
+    }
+
+    /// Steps that were replayed.
+    pub(crate) fn replayed(&self) -> usize {
+        self.steps.replayed
+    }
+
+    /// From now on no step is recorded.
+    pub(crate) fn without_recordings(&mut self) {
+        self.steps.stop();
     }
 
     pub(crate) fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {

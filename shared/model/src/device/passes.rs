@@ -2,7 +2,7 @@
 //! or scores.
 
 use anyhow::{Result, bail};
-use r1_kernels::cuda::{Buffer, View};
+use r1_kernels::cuda::{Buffer, View, ViewMut};
 use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
 
 use super::attention::{Cached, There};
@@ -11,7 +11,6 @@ use super::tensors::{Compute, Gradients, Network, Table};
 use crate::batch::Packed;
 use crate::cache::Caches;
 use crate::network::{self, Attend, Recompute};
-use crate::sample::{Draw, Sampling};
 
 /// What a forward pass leaves for its backward pass, by what the policy computes in.
 pub struct Tape(pub(super) Kept);
@@ -101,12 +100,16 @@ impl Network {
 
     /// Embeds tokens: [T, C].
     fn embed(&self, tokens: &[u32]) -> Result<Buffer<f32>> {
+        self.embed_there(self.upload("token ids", tokens)?.all())
+    }
+
+    /// As [`Network::embed`], the tokens being there.
+    pub(super) fn embed_there(&self, ids: View<'_, u32>) -> Result<Buffer<f32>> {
         let (d, c) = (&self.device, self.config.hidden_size);
-        let ids = self.upload("token ids", tokens)?;
-        let mut x = Buffer::uninit(d, "embedding::forward", tokens.len() * c)?;
+        let mut x = Buffer::uninit(d, "embedding::forward", ids.len() * c)?;
         match self.table() {
-            Table::F32(table) => embedding::cuda::forward(d, table, c, ids.all(), x.all_mut())?,
-            Table::Bf16(table) => embedding::cuda::forward(d, table, c, ids.all(), x.all_mut())?,
+            Table::F32(table) => embedding::cuda::forward(d, table, c, ids, x.all_mut())?,
+            Table::Bf16(table) => embedding::cuda::forward(d, table, c, ids, x.all_mut())?,
         }
         Ok(x)
     }
@@ -164,57 +167,8 @@ impl Network {
         Ok(())
     }
 
-    /// Draws a token of each of the first rows, and gives the logits of the others.
-    pub(crate) fn draws(
-        &self,
-        tokens: &[u32],
-        positions: &[u32],
-        attend: Attend,
-        rows: &[u32],
-        sampling: &Sampling,
-        draws: &[Draw],
-        out: &mut Vec<f32>,
-    ) -> Result<Vec<(u32, f32)>> {
-        let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
-        let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
-        let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
-        let rule = head::cuda::Rule { temperature, top_k, top_p, min_p };
-        let keys: Vec<u64> = draws.iter().map(|draw| draw.stream.key()).collect();
-        let places: Vec<u32> = draws.iter().map(|draw| draw.before.drawn.len() as u32).collect();
-        let marks = self.marks(sampling, draws)?;
-        let (keys, places) = (Buffer::of(d, op, &keys)?, Buffer::of(d, op, &places)?);
-        let (mut drawn, mut logprobs) =
-            (Buffer::uninit(d, op, draws.len())?, Buffer::uninit(d, op, draws.len())?);
-        let (own, rest) = (logits.part(0..draws.len() * v), logits.part(draws.len() * v..logits.len()));
-        let (tokens, logprobs_) = (drawn.all_mut(), logprobs.all_mut());
-        head::cuda::draw(d, own, v, &rule, marks.as_ref(), keys.all(), places.all(), tokens, logprobs_)?;
-        *out = rest.download("logits")?;
-        Ok(drawn.download(op)?.into_iter().zip(logprobs.download(op)?).collect())
-    }
-
-    /// What stands before these draws, on the device; `None` where it changes nothing.
-    fn marks(&self, sampling: &Sampling, draws: &[Draw]) -> Result<Option<head::cuda::Marks>> {
-        let rows: Vec<_> = draws.iter().map(|draw| sampling.marks(draw.before)).collect();
-        if rows.iter().all(|row| row.is_empty()) {
-            return Ok(None);
-        }
-        let mut starts = vec![0];
-        for row in &rows {
-            starts.push(starts.last().unwrap_or(&0) + row.len() as u32);
-        }
-        let (ids, marks): (Vec<u32>, Vec<u32>) = rows.into_iter().flatten().unzip();
-        Ok(Some(head::cuda::Marks {
-            starts: self.upload("penalties", &starts)?,
-            ids: self.upload("penalties", &ids)?,
-            marks: self.upload("penalties", &marks)?,
-            repetition: sampling.repetition_penalty,
-            presence: sampling.presence_penalty,
-            frequency: sampling.frequency_penalty,
-        }))
-    }
-
     /// Logits of the chosen rows, [rows, V], on the device.
-    fn logits_there<A: Cached>(
+    pub(super) fn logits_there<A: Cached>(
         &self,
         tokens: &[u32],
         positions: &[u32],
@@ -235,18 +189,15 @@ impl Network {
             }
         };
         let (_, normed, _) = self.last_norm::<A>(&x, rows)?;
-        let (v, c) = self.size(self.head());
-        let mut logits = Buffer::uninit(&self.device, "logits", rows.len() * v)?;
-        linear::cuda::forward(
-            &self.device,
-            normed.all(),
-            A::operand(self, self.head()),
-            v,
-            c,
-            None,
-            logits.all_mut(),
-        )?;
+        let mut logits = Buffer::uninit(&self.device, "logits", rows.len() * self.config.vocab_size)?;
+        self.head_logits(&normed, logits.all_mut())?;
         Ok(logits)
+    }
+
+    /// Logits of normed rows, [rows, V].
+    pub(super) fn head_logits<A: Cached>(&self, normed: &Buffer<A>, logits: ViewMut<'_, f32>) -> Result<()> {
+        let ((v, c), w) = (self.size(self.head()), A::operand(self, self.head()));
+        Ok(linear::cuda::forward(&self.device, normed.all(), w, v, c, None, logits)?)
     }
 
     pub(crate) fn logprobs(

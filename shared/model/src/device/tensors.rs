@@ -1,6 +1,7 @@
 //! Parameters, gradients and moments in a device's memory.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use r1_kernels::cuda::{Buffer, Device, Float, View, ViewMut};
@@ -16,6 +17,8 @@ use crate::parameters::{Index, Kind, Parameter, SCORE};
 
 /// A policy's parameters on a device, and its passes there.
 pub struct Network {
+    /// no other network of the process has it
+    pub(super) name: u64,
     pub(super) device: Device,
     pub(super) config: Config,
     pub(super) index: Index,
@@ -121,7 +124,9 @@ impl Network {
         let (device, config, index) = (device.clone(), config.clone(), index.clone());
         let (tensors, rope, adapter) = (Vec::new(), None, None);
         let experts = std::iter::repeat_with(OnceLock::new).take(config.layers).collect();
-        Ok(Network { device, config, index, precision, purpose, tensors, rope, adapter, experts })
+        static NAMES: AtomicU64 = AtomicU64::new(0);
+        let name = NAMES.fetch_add(1, Ordering::Relaxed);
+        Ok(Network { name, device, config, index, precision, purpose, tensors, rope, adapter, experts })
     }
 
     /// What training moves: the network's own parameters, or those of its adapter.

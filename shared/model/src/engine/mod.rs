@@ -17,7 +17,7 @@ mod tests;
 use anyhow::{Context, Result, bail};
 use r1_kernels::attention::PAGE;
 
-use crate::cache::{Pages, Prefixes, pages_for};
+use crate::cache::{Caches, Pages, Prefixes, pages_for};
 use crate::network::Policy;
 use crate::sample::Sampling;
 use crate::tokenizer::Tokenizer;
@@ -108,6 +108,8 @@ pub struct Progress {
     pub page_bytes: usize,
     /// forward passes
     pub steps: usize,
+    /// those of them that a device replayed from a recording
+    pub replayed: usize,
 }
 
 /// What is asked between two steps.
@@ -174,9 +176,16 @@ impl<'a> Engine<'a> {
         self.between_steps = Some(Box::new(go_on));
     }
 
+    /// Every step is put together anew: what a device's recordings of steps are compared with. The host has none.
+    pub fn without_recordings(&mut self) {
+        if let Caches::Device(caches) = self.pages.caches() {
+            caches.without_recordings();
+        }
+    }
+
     /// Counters so far.
     pub fn progress(&self) -> Progress {
-        self.progress
+        Progress { replayed: self.pages.replayed(), ..self.progress }
     }
 
     /// Draws all requests' completions; `done(index, completions)` is called in request order.

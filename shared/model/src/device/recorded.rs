@@ -1,0 +1,161 @@
+//! Decode steps by recordings: one token of every running sequence, queued by one call in place of some hundred.
+//!
+//! A recording is made for a number of rows and of pages, the next power of two of what a step needs (above 64 rows the next
+//! multiple of 64); the rows that a step lacks write to a page that is nobody's. A step of new sizes runs once without one, so
+//! that what is met once costs nothing, and is recorded the second time. The recording ends in logits, by which tokens are drawn
+//! in one more call. What goes up is one block of words, what comes down a token and a log-probability a row.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use r1_kernels::Precision;
+use r1_kernels::attention::PAGE;
+use r1_kernels::attention::cuda::{Room, Rows};
+use r1_kernels::cuda::{Buffer, Recording, View, ViewMut};
+
+use super::attention::{Cached, There};
+use super::cache::Caches;
+use super::is_out_of_memory;
+use super::passes::by_precision;
+use super::tensors::Network;
+use crate::sample::{Draw, Sampling};
+
+/// What a recording was made with, besides the caches that keep it.
+#[derive(Clone, Copy, PartialEq)]
+struct Made {
+    network: u64,
+    adapted: bool,
+}
+
+/// The recordings of a cache.
+#[derive(Default)]
+pub(super) struct Steps {
+    made: Option<Made>,
+    /// nothing for a size that was met once
+    by_size: HashMap<Room, Option<Step>>,
+    /// the device had no room for them, or nobody wants them
+    off: bool,
+    /// steps that were replayed
+    pub replayed: usize,
+}
+
+impl Steps {
+    /// No step is recorded any more.
+    pub fn stop(&mut self) {
+        *self = Steps { off: true, replayed: self.replayed, ..Steps::default() };
+    }
+}
+
+/// A recorded step.
+struct Step {
+    /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs]`
+    inputs: Buffer<u32>,
+    /// [rows, V]
+    logits: Buffer<f32>,
+    recording: Recording,
+}
+
+/// The rows of a step, one a sequence.
+pub(super) struct Decode<'a> {
+    pub tokens: &'a [u32],
+    pub positions: &'a [u32],
+    pub tables: &'a [&'a [u32]],
+    pub lens: &'a [usize],
+    pub draws: &'a [Draw<'a>],
+}
+
+impl Decode<'_> {
+    fn room(&self) -> Room {
+        let rows = match self.tokens.len() {
+            few @ ..=64 => few.next_power_of_two(),
+            many => many.next_multiple_of(64),
+        };
+        let pages = self.lens.iter().max().map_or(1, |most| most.div_ceil(PAGE));
+        Room { rows, pages: pages.next_power_of_two().max(2) }
+    }
+
+    /// What goes up.
+    fn words(&self, room: Room, network: &Network, spare: u32) -> Vec<u32> {
+        let keys = self.draws.iter().map(|draw| draw.stream.key());
+        let keys = keys.flat_map(|key| [key as u32, (key >> 32) as u32]);
+        let mut words: Vec<u32> = keys.collect();
+        let places: Vec<u32> = self.draws.iter().map(Draw::place).collect();
+        words.resize(2 * room.rows, 0);
+        for (i, part) in [self.tokens, self.positions, &places].into_iter().enumerate() {
+            words.extend_from_slice(part);
+            words.resize((3 + i) * room.rows, 0);
+        }
+        words.extend(Rows::words(self.tables, self.lens, room, spare, network.shape()));
+        words
+    }
+}
+
+impl Network {
+    /// A token of every row and its log-probability, by a recording; `None` where there is none yet.
+    pub(super) fn decoded(
+        &self,
+        caches: &mut Caches,
+        step: &Decode,
+        sampling: &Sampling,
+    ) -> Result<Option<Vec<(u32, f32)>>> {
+        if caches.steps.off {
+            return Ok(None);
+        }
+        let made = Made { network: self.name, adapted: self.is_adapted() };
+        if caches.steps.made != Some(made) {
+            caches.steps = Steps { made: Some(made), replayed: caches.steps.replayed, ..Steps::default() };
+        }
+        let room = step.room();
+        let words = step.words(room, self, caches.spare);
+        let mut found = match caches.steps.by_size.insert(room, None) {
+            None => return Ok(None),
+            Some(Some(found)) => found,
+            Some(None) => match by_precision!(self, A => self.record::<A>(caches, &words, room)) {
+                Ok(found) => found,
+                Err(e) if is_out_of_memory(&e) => {
+                    caches.steps.stop();
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        let op = "a decode step";
+        found.inputs.all_mut().upload(op, &words)?;
+        found.recording.replay(op)?;
+        let (n, logits) = (step.draws.len(), found.logits.part(0..step.draws.len() * self.config.vocab_size));
+        let part = |at: usize, len: usize| found.inputs.part(at..at + len);
+        let drawn = self.draw(logits, sampling, step.draws, part(0, 2 * n).cast(), part(4 * room.rows, n))?;
+        caches.steps.by_size.insert(room, Some(found));
+        caches.steps.replayed += 1;
+        Ok(Some(drawn))
+    }
+
+    fn record<A: Cached>(&self, caches: &mut Caches, words: &[u32], room: Room) -> Result<Step> {
+        let (d, op) = (&self.device, "a decode step");
+        let inputs = Buffer::of(d, op, words)?;
+        let mut logits = Buffer::uninit(d, op, room.rows * self.config.vocab_size)?;
+        let recording = d.record(op, || self.decode::<A>(caches, inputs.all(), room, logits.all_mut()))?;
+        Ok(Step { inputs, logits, recording })
+    }
+
+    /// The step as it is recorded.
+    fn decode<A: Cached>(
+        &self,
+        caches: &mut Caches,
+        inputs: View<'_, u32>,
+        room: Room,
+        logits: ViewMut<'_, f32>,
+    ) -> Result<()> {
+        let (d, n, op) = (&self.device, room.rows, "a decode step");
+        let part = |i: usize| inputs.part(i * n..(i + 1) * n);
+        let rows = Rows::within(d, inputs.part(5 * n..inputs.len()), room)?;
+        let mut positions = Buffer::uninit(d, op, n)?;
+        positions.all_mut().copy_from(op, part(3))?;
+        let mut x = self.embed_there(part(2))?;
+        for layer in 0..self.config.layers {
+            self.layer_through::<A>(layer, &mut x, &positions, &mut There::Paged { caches, rows: &rows })?;
+        }
+        let (normed, _) = self.normed::<f32, A>(x.all(), self.index.final_norm, self.config.rms_norm_eps)?;
+        self.head_logits::<A>(&normed, logits)
+    }
+}
