@@ -34,7 +34,7 @@ static Graph *captured;
 // Whether the work was noted. The libraries share the driver's list.
 bool imitated_note(std::function<int()> *work) { return captured ? (captured->push_back(*work), true) : false; }
 static bool note(std::function<int()> work) {
-  static auto shared = (bool (*)(std::function<int()> *))dlsym(RTLD_DEFAULT, "imitated_note");
+  static auto shared = (bool (*)(std::function<int()> *))dlsym(dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), "imitated_note");
   return shared(&work);
 }
 int cuStreamBeginCapture_v2(void *s, int mode) { return s && mode == 2 && !captured ? (captured = new Graph, SUCCESS) : INVALID_VALUE; }
