@@ -541,9 +541,7 @@ fn memory_for_keys_and_values_is_what_the_device_has_left() {
 #[test]
 fn recorded_steps_draw_the_same_bits() {
     on_devices(&[3], |device| {
-        for (name, precision) in
-            [("qwen2", Precision::F32), ("qwen3-moe", Precision::Bf16), ("deepseek-v3", Precision::F32)]
-        {
+        for (name, precision) in [("qwen3-moe", Precision::Bf16), ("deepseek-v3", Precision::F32)] {
             let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
             let mut policy = Policy::load(&dir(name), options).unwrap();
             policy.config.eos_token_ids.clear();
@@ -552,7 +550,6 @@ fn recorded_steps_draw_the_same_bits() {
                 |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
             let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
             for (sampling, pages) in [
-                (Sampling { temperature: 0.0, ..Sampling::default() }, 1000),
                 (Sampling { temperature: 0.9, top_k: 20, top_p: 0.95, ..Sampling::default() }, 12),
                 (
                     Sampling {
@@ -565,7 +562,7 @@ fn recorded_steps_draw_the_same_bits() {
             ] {
                 let run = |recorded: bool| {
                     let plan = |kv_bytes: usize| {
-                        let limits = Limits { kv_bytes, ..limits(90, 0) };
+                        let limits = Limits { kv_bytes, ..limits(72, 0) };
                         Engine::plan(&policy, None, sampling.clone(), limits).unwrap()
                     };
                     let page = plan(64 << 20).progress().page_bytes;

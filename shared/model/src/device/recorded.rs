@@ -2,8 +2,9 @@
 //!
 //! A recording is made for a number of rows and of pages, the next power of two of what a step needs (above 64 rows the next
 //! multiple of 64); the rows that a step lacks write to a page that is nobody's. A step of new sizes runs once without one, so
-//! that what is met once costs nothing, and is recorded the second time. The recording ends in logits, by which tokens are drawn
-//! in one more call. What goes up is one block of words, what comes down a token and a log-probability a row.
+//! that what is met once costs no memory, and is recorded the second time. The recording ends in logits, by which tokens are drawn
+//! in one more call. What goes up is one block of words (and
+//! penalties where there are any), what comes down a token and a log-probability a row.
 
 use std::collections::HashMap;
 

@@ -28,13 +28,17 @@ pub fn kv_bytes(policy: &Policy, given: Option<usize>, sequences: usize, prefill
     }
 }
 
+/// A device keeps recordings of steps of other sizes, with their memory: taken for as many steps as this.
+const RECORDINGS: usize = 4;
+
 /// Bytes that a step holds on a device beside weights and cache, all in f32: logits and the weights that are drawn by, and
 /// one layer's activations, because a layer finds its blocks where the one before left them.
 fn step_bytes(c: &Config, sequences: usize, prefill: usize) -> usize {
     let inner = c.moe.as_ref().map_or(0, |m| m.top_k * m.intermediate + m.shared * m.intermediate);
     let attention = 2 * c.heads * (c.dk() + c.dv()) + 2 * c.kv_heads() * (c.dk() + c.dv());
     let row = 3 * c.hidden_size + attention + 3 * inner.max(c.intermediate_size);
-    let logits = 2 * sequences.saturating_mul(c.vocab_size);
+    let sequences = sequences.saturating_mul(RECORDINGS);
+    let logits = sequences.saturating_mul(2 * c.vocab_size);
     sequences
         .saturating_add(prefill)
         .saturating_mul(row)
