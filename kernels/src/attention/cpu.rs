@@ -287,11 +287,13 @@ fn fold_rows<V: Lanes, S: Stored>(
                 let pages: [_; TOGETHER] = std::array::from_fn(|i| rows.page(tables[b + i][page], kv_head));
                 let (keys, values) = (pages.map(|p| p.0.as_ptr()), pages.map(|p| p.1.as_ptr()));
                 let seen = std::array::from_fn(|i| seen(b + i));
+                ahead(rows, tables, lens, b + TOGETHER, page, kv_head, TOGETHER);
                 // SAFETY: as below, each row with a page of its own.
                 unsafe { fold::<V, S, TOGETHER>(f, b, Pages::Own(keys), Pages::Own(values), dk, dvp, &seen) };
                 b += TOGETHER;
                 continue;
             }
+            ahead(rows, tables, lens, end, page, kv_head, 1);
             let (keys, values) = rows.page(id, kv_head);
             by_tiles!(V, b * group..end * group, |from, R| {
                 let seen: [usize; R] = std::array::from_fn(|r| seen((from + r) / group));
@@ -311,6 +313,42 @@ fn fold_rows<V: Lanes, S: Stored>(
             b = end;
         }
     }
+}
+
+/// Asks the second-level cache for what is folded next: the pages of `count` sequences from `next` on, or, behind the last sequence, of
+/// the first ones' following page. A page's keys and values are short and lie far from the ones before.
+#[inline(always)]
+fn ahead<S: Stored>(
+    rows: &Rows<S>,
+    tables: &[&[u32]],
+    lens: &[usize],
+    next: usize,
+    page: usize,
+    kv_head: usize,
+    count: usize,
+) {
+    let (next, page) = if next < lens.len() { (next, page) } else { (0, page + 1) };
+    for b in next..lens.len().min(next + count) {
+        let seen = lens[b].saturating_sub(page * PAGE).min(PAGE);
+        if seen > 0 {
+            let (keys, values) = rows.page(tables[b][page], kv_head);
+            prefetch(keys);
+            prefetch(&values[..seen * rows.width()]);
+        }
+    }
+}
+
+/// Asks the second-level cache for the lines of `data`.
+#[inline(always)]
+fn prefetch<S>(data: &[S]) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..size_of_val(data)).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch never faults, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().cast::<i8>().wrapping_add(at)) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
 }
 
 #[inline(always)]
