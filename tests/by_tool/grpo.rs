@@ -173,16 +173,19 @@ fn what_is_missing_is_named() {
     assert!(!Path::new(&out).exists());
 }
 
+/// The same rows, none better than another.
+fn without_advantage(text: &str) -> String {
+    let all = rows(text).into_iter().map(|mut row| {
+        row["advantage"] = json!(0.0);
+        format!("{row}\n")
+    });
+    all.collect()
+}
+
 #[test]
 fn a_round_without_any_advantage_says_so() {
     let round = Round::of("llama-tiny");
-    let text: String = rows(&round.rows)
-        .into_iter()
-        .map(|mut row| {
-            row["advantage"] = json!(0.0);
-            format!("{row}\n")
-        })
-        .collect();
+    let text = without_advantage(&round.rows);
     let out = round.path("out");
     let outcome = run("r1-grpo", &[&round.policy, "-", "-o", &out], &text);
     assert!(outcome.stderr.contains("nothing to learn from these rows"), "{}", outcome.stderr);

@@ -251,7 +251,8 @@ fn the_bias_gradient_is_the_column_sum_in_order() {
 
 #[test]
 fn repacking_gives_the_weight_of_the_new_values() {
-    for (_, precision) in ways() {
+    // What is forced on this run (`R1_ISA`) may lack a precision that the machine has.
+    for (_, precision) in ways().into_iter().filter(|(_, precision)| crate::supports(*precision).is_ok()) {
         let (n, k) = (45, 37);
         let (first, second, x) = (noise(n * k, 1), noise(n * k, 2), noise(3 * k, 3));
         let mut weight = Weight::pack(&first, n, k, precision, true);

@@ -111,13 +111,7 @@ fn presets_are_printed_in_full_and_a_flag_beside_one_wins() {
 #[test]
 fn the_entropy_bonus_raises_the_entropy() {
     let round = Round::of("llama-tiny");
-    let text: String = rows(&round.rows)
-        .into_iter()
-        .map(|mut row| {
-            row["advantage"] = json!(0.0);
-            format!("{row}\n")
-        })
-        .collect();
+    let text = without_advantage(&round.rows);
     // A policy that has learned something, so that its entropy can rise.
     let (out, log) = (round.path("out"), round.path("log.jsonl"));
     let learned = round.path("learned");

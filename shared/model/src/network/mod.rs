@@ -7,6 +7,7 @@ pub mod adapter;
 mod attention;
 mod buffer;
 mod feed_forward;
+mod latent;
 mod layer;
 mod passes;
 mod score;
@@ -24,7 +25,7 @@ use r1_kernels::{Precision, linear, norm, rope};
 
 pub use attention::Attend;
 #[cfg(feature = "cuda")]
-pub(crate) use attention::LOW_RANK_EPS;
+pub(crate) use latent::LOW_RANK_EPS;
 pub use passes::{Recompute, Tape};
 pub use store::{LoadOptions, Purpose, precision_named};
 

@@ -1,0 +1,207 @@
+//! The sampling engine on a device: the host's tokens, in any batch, by recordings or not.
+
+use super::*;
+
+fn limits(max_tokens: usize, pages: usize) -> Limits {
+    Limits {
+        max_tokens,
+        min_tokens: 0,
+        max_sequences: 5,
+        prefill_tokens: 16,
+        kv_bytes: pages << 10,
+        latents: false,
+        longest_first: false,
+        stop: Vec::new(),
+        stop_tokens: Vec::new(),
+        seed: 11,
+    }
+}
+
+fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<u32>, Vec<f32>)> {
+    // A tenth of the vocabulary ends a completion, and may not do so at once.
+    let ends = (0..policy.config.vocab_size as u32).step_by(10).collect();
+    let limits = Limits { min_tokens: 5, stop_tokens: ends, ..limits(16, 1000) };
+    draw_within(policy, sampling, requests, limits)
+}
+
+fn draw_within(
+    policy: &Policy,
+    sampling: &Sampling,
+    requests: &[Request],
+    limits: Limits,
+) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let mut engine = Engine::plan(policy, None, sampling.clone(), limits).unwrap();
+    let mut drawn = Vec::new();
+    engine
+        .run(requests, |_, group| {
+            drawn.extend(group.into_iter().map(|c| (c.ids, c.logprobs)));
+            Ok(())
+        })
+        .unwrap();
+    drawn
+}
+
+/// In f32 what the device computes differs by rounding only, so that it draws the host's tokens: but where the number drawn
+/// falls on the border between two, or two change places at the end of the k most probable. Up to there all is equal.
+#[test]
+fn the_engine_draws_the_host_s_tokens() {
+    on_devices(&[7], |device| {
+        for name in ARCHITECTURES {
+            let (mut here, mut there) = pair(name, device, Precision::F32);
+            here.config.eos_token_ids.clear();
+            there.config.eos_token_ids.clear();
+            let all = sequences(&golden(name).0);
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 3 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let (mut parted, mut drawn) = (0, 0);
+            for sampling in [
+                Sampling { temperature: 0.0, ..Sampling::default() },
+                Sampling::default(),
+                Sampling { temperature: 0.8, top_k: 20, ..Sampling::default() },
+                Sampling { temperature: 1.3, top_p: 0.9, min_p: 0.01, ..Sampling::default() },
+                Sampling {
+                    repetition_penalty: 1.3,
+                    presence_penalty: 0.4,
+                    frequency_penalty: 0.3,
+                    forbidden: vec![vec![5], vec![7, 9]],
+                    ..Sampling::default()
+                },
+                Sampling { repetition_penalty: 0.8, temperature: 0.0, ..Sampling::default() },
+            ] {
+                let (want, found) = (draw(&here, &sampling, &requests), draw(&there, &sampling, &requests));
+                for (i, (want, found)) in want.iter().zip(&found).enumerate() {
+                    let same = want.0.iter().zip(&found.0).take_while(|(a, b)| a == b).count();
+                    let logprobs = want.1.iter().zip(&found.1).take(same);
+                    let apart = logprobs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(apart < 1e-4, "{name}: log-probabilities of completion {i} are {apart:e} apart");
+                    drawn += want.0.len();
+                    parted += usize::from(same < want.0.len());
+                }
+            }
+            assert!(parted * 500 <= drawn, "{name}: {parted} of {drawn} draws differ");
+            println!("{name}: {parted} of {drawn} draws differ");
+        }
+    });
+}
+
+/// How the rows of a batch are cut, and which tiles they fall into, changes no bit. What training computes again has the same bits as
+/// long as decoding and packed attention cut positions alike, which they do for short sequences; a long one is near, the test says how near.
+#[test]
+fn in_a_batch_invariant_device_no_row_depends_on_another() {
+    on_devices(&[7], |device| {
+        let device = &device.clone().batch_invariant(true);
+        for (name, precision, most) in [
+            ("qwen2", Precision::F32, 1e-5),
+            ("qwen2", Precision::Bf16, 5e-2),
+            ("deepseek-v3", Precision::Bf16, 5e-2),
+        ] {
+            let (_, mut there) = pair(name, device, precision);
+            there.config.eos_token_ids.clear();
+            let mut all = sequences(&golden(name).0);
+            if there.config.max_position_embeddings > 310 {
+                let long = all.concat().into_iter().cycle().take(300).collect();
+                all.push(long);
+            }
+            let short = all.iter().filter(|ids| ids.len() < 100).count() * 2 * 6;
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 2 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let sampling = Sampling::default();
+            let bounds = |sequences| Limits { max_sequences: sequences, ..limits(6, 1000) };
+            let together = draw_within(&there, &sampling, &requests, bounds(40));
+            let apart = requests
+                .iter()
+                .flat_map(|r| draw_within(&there, &sampling, std::slice::from_ref(r), bounds(1)));
+            assert_eq!(apart.collect::<Vec<_>>(), together, "{name}");
+            let prompts = requests.iter().flat_map(|r| [&r.prompt[..]; 2]);
+            let drawn: Vec<Sequence> = prompts
+                .zip(&together)
+                .map(|(prompt, (ids, _))| Sequence { prompt, completion: ids })
+                .collect();
+            let batch = Packed::pack(&drawn);
+            let ones = vec![1.0; batch.target_rows.len()];
+            let again = there.logprobs(&batch, &ones, false).unwrap().logprobs;
+            let sampled = together.iter().flat_map(|(_, logprobs)| logprobs);
+            let gaps: Vec<f32> = again.iter().zip(sampled).map(|(a, b)| (a - b).abs()).collect();
+            let (widest, equal) =
+                (gaps.iter().fold(0f32, |m, g| m.max(*g)), gaps.iter().filter(|g| **g == 0.0));
+            println!(
+                "{name} in {precision:?}: {widest:e} at most, {} of {} equal",
+                equal.count(),
+                gaps.len()
+            );
+            assert!(widest < most, "{name} in {precision:?}: sampled and computed again {widest:e} apart");
+            assert!(gaps[..short].iter().all(|gap| *gap == 0.0), "{name} in {precision:?}: of {short}");
+        }
+    });
+}
+
+#[test]
+fn memory_for_keys_and_values_is_what_the_device_has_left() {
+    each_device(|device| {
+        let options = LoadOptions::frozen(None).on(Some(device.clone()));
+        let policy = Policy::load(&dir("qwen2"), options).unwrap();
+        assert_eq!(kv_bytes(&policy, Some(3), 5, 16).unwrap(), 3 << 20);
+        let (free, total) = device.memory().unwrap();
+        let (few, many) =
+            (kv_bytes(&policy, None, 5, 16).unwrap(), kv_bytes(&policy, None, 500, 16).unwrap());
+        assert!(few > free / 2 && few <= free / 10 * 9 && many < few, "{few} and {many} of {free}");
+        // Beside what is free less a step there is nothing left.
+        assert_eq!(kv_bytes(&policy, None, total, 16).unwrap(), 0);
+        let too_many = Limits { max_sequences: 1 << 30, kv_bytes: 4 * total, ..limits(40, 0) };
+        let error = Engine::plan(&policy, None, Sampling::default(), too_many).err().unwrap();
+        let error = format!("{error:#}");
+        assert!(error.contains("lower --kv-memory") && error.contains("asks for"), "{error}");
+    });
+}
+
+/// Steps by recordings are the same steps: buckets that change, sequences interrupted for want of pages, prompts that share pages.
+#[test]
+fn recorded_steps_draw_the_same_bits() {
+    on_devices(&[3], |device| {
+        for (name, precision) in [("qwen3-moe", Precision::Bf16), ("deepseek-v3", Precision::F32)] {
+            let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
+            let mut policy = Policy::load(&dir(name), options).unwrap();
+            policy.config.eos_token_ids.clear();
+            let all = sequences(&golden(name).0);
+            let request =
+                |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            for (sampling, pages) in [
+                (Sampling { temperature: 0.9, top_k: 20, top_p: 0.95, ..Sampling::default() }, 12),
+                (
+                    Sampling {
+                        repetition_penalty: 1.3,
+                        forbidden: vec![vec![5], vec![7, 9]],
+                        ..Sampling::default()
+                    },
+                    1000,
+                ),
+            ] {
+                let run = |recorded: bool| {
+                    let plan = |kv_bytes: usize| {
+                        let limits = Limits { kv_bytes, ..limits(72, 0) };
+                        Engine::plan(&policy, None, sampling.clone(), limits).unwrap()
+                    };
+                    let page = plan(64 << 20).progress().page_bytes;
+                    let mut engine = plan(pages * page);
+                    if !recorded {
+                        engine.without_recordings();
+                    }
+                    let mut drawn = Vec::new();
+                    let keep = |_: usize, group: Vec<Completion>| {
+                        drawn.extend(group.into_iter().map(|c| (c.ids, c.logprobs)));
+                        Ok(())
+                    };
+                    engine.run(&requests, keep).unwrap();
+                    (drawn, engine.progress())
+                };
+                let ((want, before), (found, after)) = (run(false), run(true));
+                assert_eq!(found, want, "{name}");
+                assert_eq!((before.replayed, after.interrupted), (0, before.interrupted));
+                assert_eq!(before.interrupted > 0, pages < 100, "{name}: {before:?}");
+                println!("{name}: {} of {} steps replayed", after.replayed, after.steps);
+                assert!(after.replayed * 2 > after.steps, "{name}: {} of {}", after.replayed, after.steps);
+            }
+        }
+    });
+}
