@@ -265,7 +265,7 @@ fn decoding(b: &Bench, small: bool) -> Result<(), Box<dyn Error>> {
         let rule = Rule { temperature: 1.0, top_k: 0, top_p, min_p: 0.0 };
         b.row(name, sequences * v * 4, 0, || {
             let (t, l) = (tokens.all_mut(), logprobs.all_mut());
-            head::cuda::draw(d, logits.all(), v, &rule, None, streams.all(), positions.all(), t, l)
+            head::cuda::draw(d, logits.all(), v, &rule, None, None, streams.all(), positions.all(), t, l)
         })?;
     }
     Ok(())

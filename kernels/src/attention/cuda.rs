@@ -62,8 +62,7 @@ pub fn forward<T: Float>(
     ];
     args.extend(sizes(s, half));
     let (kernel, shared) = if half {
-        let values = (TENSOR + 2 * TENSOR) * (s.dk + 8) + 2 * TENSOR * (s.dv + 8);
-        (format!("tensor_forward_{}_{}", s.dk, s.dv), 2 * values)
+        (format!("tensor_forward_{}_{}", s.dk, s.dv), tensor_forward_bytes(s))
     } else {
         let values = QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1);
         (format!("attention_forward_{}", T::SUFFIX), 4 * values)
@@ -136,6 +135,11 @@ pub fn backward<T: Float>(
     let grid = Grid::plane(cut.run_count(), s.kv_heads, threads).shared(shared_kv);
     let args = [&inputs[..], &of_kv, &sizes(s, half)].concat();
     device.launch(op, &SOURCE, &format!("{name}_backward_kv_{end}"), grid, &args)
+}
+
+/// Shared memory of a block that walks over positions on tensor cores: its queries, and two tiles of keys and values.
+fn tensor_forward_bytes(s: Shape) -> usize {
+    2 * ((TENSOR + 2 * TENSOR) * (s.dk + 8) + 2 * TENSOR * (s.dv + 8))
 }
 
 /// Whether tensor cores serve these heads, and the plan's cut for them or for the plain kernels.

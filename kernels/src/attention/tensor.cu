@@ -64,15 +64,15 @@ static __device__ __forceinline__ void bring(bf16 *to, const bf16 *from, int hea
   }
 }
 
-// A row's share of a result, from mma's layout: out[row] for rows `first + l/4` and 8 more, below `count`.
-template <int D>
-static __device__ __forceinline__ void put_rows(bf16 *out, float (*sums)[4], u64 row, int heads, int head, int first, int count, float low, float high) {
+// A row's share of a result, from mma's layout, to out[place(row)] for rows `first + l/4` and 8 more, below `count`.
+template <int D, class Place>
+static __device__ __forceinline__ void put_rows(bf16 *out, float (*sums)[4], int first, int count, float low, float high, Place place) {
   int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     int i = first + g + 8 * half;
     if (i >= count) continue;
-    bf16 *to = out + ((row + i) * heads + head) * D + 2 * t;
+    bf16 *to = out + place(i) * D + 2 * t;
     float by = half ? high : low;
 #pragma unroll
     for (int n = 0; n < D / 8; n++) *(u32 *)(to + 8 * n) = pair(sums[n][2 * half] * by, sums[n][2 * half + 1] * by);
@@ -88,73 +88,93 @@ static __device__ __forceinline__ float quad_max(float x) {
   return fmaxf(x, __shfl_xor_sync(EVERYONE, x, 2));
 }
 
+// What a warp has of 16 rows while it walks over positions: the greatest exponent so far, the sum, and the output, unnormalized.
+template <int DV>
+struct Walked {
+  float o[DV / 8][4], top[2], sum[2];
+};
+
+// Up to 64 query rows, 16 a warp, over positions 0..to in tiles of 64; `query` and `key` give a row of q and a position's row of k and v.
+// `last` has the last position that the lane's two rows see, `least` the least of the warp's rows. Where a row sees nothing of a tile, its
+// bits stay: what a row gets does not depend on the rows beside it, and is the same in a packed batch and in pages.
+template <int DK, int DV, class Query, class Key>
+static __device__ __forceinline__ void walk(Walked<DV> &w, const bf16 *q, const bf16 *k, const bf16 *v, int heads, int head, int kv_heads, int kv, int rows, int to, const int (&last)[2], int least, float scale, unsigned char *shared, Query query, Key key) {
+  bf16 *sq = (bf16 *)shared, *sk = sq + BLOCK_Q * (DK + 8), *sv = sk + 2 * KEYS * (DK + 8);
+  int warp = threadIdx.x / WARP, t = threadIdx.x % 4, count = (to + KEYS - 1) / KEYS;
+  auto fetch_tile = [&](int i) {
+    int start = i * KEYS, some = min(KEYS, to - start);
+    auto where = [&](int row) { return key(start + row); };
+    bring<DK, KEYS>(sk + i % 2 * KEYS * (DK + 8), k, kv_heads, kv, some, where);
+    bring<DV, KEYS>(sv + i % 2 * KEYS * (DV + 8), v, kv_heads, kv, some, where);
+  };
+  bring<DK, BLOCK_Q>(sq, q, heads, head, rows, query);
+  fetch_tile(0);
+  copies_end();
+  w.top[0] = w.top[1] = -INF;
+  w.sum[0] = w.sum[1] = 0.0f;
+  zero<DV>(w.o);
+  float by = scale * LOG2E;
+  for (int i = 0; i < count; i++) {
+    if (i + 1 < count) fetch_tile(i + 1);
+    copies_end();
+    copies_wait<1>();
+    __syncthreads();
+    // A warp without rows helps to fetch.
+    if (warp * 16 < rows) {
+      float p[KEYS / 8][4];
+      zero<KEYS>(p);
+      by_rows<DK, KEYS>(p, sq + warp * 16 * (DK + 8), sk + i % 2 * KEYS * (DK + 8));
+      float most[2] = {w.top[0], w.top[1]};
+      bool edge = (i + 1) * KEYS - 1 > least;
+#pragma unroll
+      for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          float x = p[n][e] * by;
+          if (edge && i * KEYS + 8 * n + 2 * t + e % 2 > last[e / 2]) x = -INF;
+          p[n][e] = x;
+          most[e / 2] = fmaxf(most[e / 2], x);
+        }
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        most[r] = quad_max(most[r]);
+        float again = power_of_two(w.top[r] - most[r]);
+        w.top[r] = most[r];
+        w.sum[r] *= again;
+#pragma unroll
+        for (int n = 0; n < DV / 8; n++) w.o[n][2 * r] *= again, w.o[n][2 * r + 1] *= again;
+      }
+#pragma unroll
+      for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          p[n][e] = power_of_two(p[n][e] - w.top[e / 2]);
+          w.sum[e / 2] += p[n][e];
+        }
+      by_columns<DV, KEYS>(w.o, p, sv + i % 2 * KEYS * (DV + 8));
+    }
+    __syncthreads();
+  }
+  w.sum[0] = quad_sum(w.sum[0]);
+  w.sum[1] = quad_sum(w.sum[1]);
+}
+
 // Grid: (tiles of 64 query rows, heads), four warps.
 template <int DK, int DV>
 static __device__ void tensor_forward(const bf16 *q, const bf16 *k, const bf16 *v, const int *segments, const int *tiles, const u32 *paths, bf16 *out, float *lse, int heads, int kv_heads, float scale, unsigned char *shared) {
   Segment s = ((const Segment *)segments)[tiles[2 * blockIdx.x]];
   int first = tiles[2 * blockIdx.x + 1], h = blockIdx.y, kv = h / (heads / kv_heads), before = s.positions - s.count;
   const u32 *path = paths + s.path;
-  bf16 *sq = (bf16 *)shared, *sk = sq + BLOCK_Q * (DK + 8), *sv = sk + 2 * KEYS * (DK + 8);
-  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-  int to = before + min(first + BLOCK_Q, s.count), count = (to + KEYS - 1) / KEYS;
-  auto fetch_tile = [&](int i) {
-    int start = i * KEYS, some = min(KEYS, to - start);
-    auto where = [&](int row) { return path[start + row]; };
-    bring<DK, KEYS>(sk + i % 2 * KEYS * (DK + 8), k, kv_heads, kv, some, where);
-    bring<DV, KEYS>(sv + i % 2 * KEYS * (DV + 8), v, kv_heads, kv, some, where);
-  };
-  bring<DK, BLOCK_Q>(sq, q, heads, h, s.count - first, [&](int row) { return s.first + first + row; });
-  fetch_tile(0);
-  copies_end();
-  float o[DV / 8][4], top[2] = {-INF, -INF}, sum[2] = {0.0f, 0.0f};
-  zero<DV>(o);
-  float by = scale * LOG2E;
-  int own = before + first + warp * 16 + g;  // position of the lane's first row
-  for (int i = 0; i < count; i++) {
-    if (i + 1 < count) fetch_tile(i + 1);
-    copies_end();
-    copies_wait<1>();
-    __syncthreads();
-    float p[KEYS / 8][4];
-    zero<KEYS>(p);
-    by_rows<DK, KEYS>(p, sq + warp * 16 * (DK + 8), sk + i % 2 * KEYS * (DK + 8));
-    float most[2] = {top[0], top[1]};
-    bool edge = (i + 1) * KEYS - 1 > before + first + warp * 16;
-#pragma unroll
-    for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        float x = p[n][e] * by;
-        if (edge && i * KEYS + 8 * n + 2 * t + e % 2 > own + e / 2 * 8) x = -INF;
-        p[n][e] = x;
-        most[e / 2] = fmaxf(most[e / 2], x);
-      }
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      most[r] = quad_max(most[r]);
-      float again = power_of_two(top[r] - most[r]);
-      top[r] = most[r];
-      sum[r] *= again;
-#pragma unroll
-      for (int n = 0; n < DV / 8; n++) o[n][2 * r] *= again, o[n][2 * r + 1] *= again;
-    }
-#pragma unroll
-    for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        p[n][e] = power_of_two(p[n][e] - top[e / 2]);
-        sum[e / 2] += p[n][e];
-      }
-    by_columns<DV, KEYS>(o, p, sv + i % 2 * KEYS * (DV + 8));
-    __syncthreads();
-  }
-  sum[0] = quad_sum(sum[0]);
-  sum[1] = quad_sum(sum[1]);
-  put_rows<DV>(out, o, s.first, heads, h, first + warp * 16, s.count, 1.0f / sum[0], 1.0f / sum[1]);
+  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, rows = min(BLOCK_Q, s.count - first);
+  int least = before + first + warp * 16, last[2] = {least + g, least + g + 8};
+  Walked<DV> w;
+  auto query = [&](int row) { return s.first + first + row; };
+  walk<DK, DV>(w, q, k, v, heads, h, kv_heads, kv, rows, before + first + rows, last, least, scale, shared, query, [&](int position) { return path[position]; });
+  put_rows<DV>(out, w.o, warp * 16, rows, 1.0f / w.sum[0], 1.0f / w.sum[1], [&](int row) { return (u64)query(row) * heads + h; });
 #pragma unroll
   for (int r = 0; r < 2; r++) {
-    int row = first + warp * 16 + g + 8 * r;
-    if (t == 0 && row < s.count) lse[(u64)(s.first + row) * heads + h] = top[r] * LN2 + logarithm(sum[r]);
+    int row = warp * 16 + g + 8 * r;
+    if (t == 0 && row < rows) lse[(u64)query(row) * heads + h] = w.top[r] * LN2 + logarithm(w.sum[r]);
   }
 }
 
@@ -212,7 +232,7 @@ static __device__ void tensor_backward_q(const bf16 *q, const bf16 *k, const bf1
     by_columns<DK, KEYS>(o, p, sk + i % 2 * KEYS * (DK + 8));
     __syncthreads();
   }
-  put_rows<DK>(dq, o, s.first, heads, h, first + warp * 16, s.count, scale, scale);
+  put_rows<DK>(dq, o, first + warp * 16, s.count, scale, scale, [&](int row) { return (u64)(s.first + row) * heads + h; });
 }
 
 // dk and dv of a run of up to 64 key rows (a warp has 16), over visits, heads of the group and tiles of 32 queries, in that order:
@@ -280,8 +300,9 @@ static __device__ void tensor_backward_kv(const bf16 *q, const bf16 *k, const bf
   }
   // With no visit, the copies of k and v are still on their way.
   copies_wait<0>();
-  put_rows<DK>(gk, ok, run.row, kv_heads, kv, warp * 16, run.count, scale, scale);
-  put_rows<DV>(gv, ov, run.row, kv_heads, kv, warp * 16, run.count, 1.0f, 1.0f);
+  auto place = [&](int row) { return (u64)(run.row + row) * kv_heads + kv; };
+  put_rows<DK>(gk, ok, warp * 16, run.count, scale, scale, place);
+  put_rows<DV>(gv, ov, warp * 16, run.count, 1.0f, 1.0f, place);
 }
 
 #define CHUNK 128  // positions of a block of decoding, 32 a warp
@@ -374,6 +395,26 @@ static __device__ void tensor_decode(const bf16 *q, const bf16 *k, const bf16 *v
   }
 }
 
+// Decoding in the order of forward, so that a row has the bits that it has in a packed batch: a block takes up to 64 pairs of a row and a
+// head of the group, of neighbours whose tables agree as far as each sees, and all positions. Grid: (items, kv heads).
+template <int DK, int DV>
+static __device__ void tensor_decode_whole(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, bf16 *out, int heads, int kv_heads, float scale, unsigned char *shared) {
+  Item item = ((const Item *)items)[blockIdx.x];
+  if (item.count == 0) return;
+  int kv = blockIdx.y, group = heads / kv_heads, pairs = item.count * group, to = (int)lens[item.pages];
+  const u32 *table = tables + (u64)item.pages * width;
+  int warp = threadIdx.x / WARP, g = threadIdx.x % WARP / 4, last[2];
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    int m = warp * 16 + g + 8 * r;
+    last[r] = m < pairs ? (int)lens[item.first + m / group] - 1 : to;
+  }
+  Walked<DV> w;
+  auto place = [&](int m) { return (u64)(item.first + m / group) * heads + kv * group + m % group; };
+  walk<DK, DV>(w, q, k, v, 1, 0, kv_heads, kv, pairs, to, last, -1, scale, shared, place, [&](int position) { return table[position / 32] * 32 + position % 32; });
+  put_rows<DV>(out, w.o, warp * 16, pairs, 1.0f / w.sum[0], 1.0f / w.sum[1], place);
+}
+
 extern "C" __global__ void tensor_forward_64_64(const bf16 *q, const bf16 *k, const bf16 *v, const int *segments, const int *tiles, const u32 *paths, bf16 *out, float *lse, int heads, int kv_heads, float scale) {
   DYNAMIC_SHARED(shared);
   tensor_forward<64, 64>(q, k, v, segments, tiles, paths, out, lse, heads, kv_heads, scale, shared);
@@ -421,4 +462,16 @@ extern "C" __global__ void tensor_decode_128_128(const bf16 *q, const bf16 *k, c
 extern "C" __global__ void tensor_decode_192_128(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, float *part, int heads, int kv_heads, float scale, int chunks) {
   DYNAMIC_SHARED(shared);
   tensor_decode<192, 128>(q, k, v, tables, width, lens, items, part, heads, kv_heads, scale, chunks, shared);
+}
+extern "C" __global__ void tensor_decode_whole_64_64(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, bf16 *out, int heads, int kv_heads, float scale) {
+  DYNAMIC_SHARED(shared);
+  tensor_decode_whole<64, 64>(q, k, v, tables, width, lens, items, out, heads, kv_heads, scale, shared);
+}
+extern "C" __global__ void tensor_decode_whole_128_128(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, bf16 *out, int heads, int kv_heads, float scale) {
+  DYNAMIC_SHARED(shared);
+  tensor_decode_whole<128, 128>(q, k, v, tables, width, lens, items, out, heads, kv_heads, scale, shared);
+}
+extern "C" __global__ void tensor_decode_whole_192_128(const bf16 *q, const bf16 *k, const bf16 *v, const u32 *tables, int width, const u32 *lens, const int *items, bf16 *out, int heads, int kv_heads, float scale) {
+  DYNAMIC_SHARED(shared);
+  tensor_decode_whole<192, 128>(q, k, v, tables, width, lens, items, out, heads, kv_heads, scale, shared);
 }

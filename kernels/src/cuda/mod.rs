@@ -40,9 +40,9 @@
 //! head::cuda       forward<T>(device, h: View<T>, w: View<T>, c, targets: View<u32>, inv_temperature: View<f32>, entropy) -> Output
 //!                  backward<T>(device, h, w, c, targets, inv_temperature, &Output, dlogprob: View<f32>, dentropy: Option<View<f32>>,
 //!                              dh: ViewMut<f32>, dw: Option<ViewMut<f32>>)
-//!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, Option<&Marks>, streams: View<u64>, positions: View<u32>,
-//!                       tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
-//!                    (logits [B, v]; streams are `Stream`s by their bits)
+//!                  draw(device, logits: View<f32>, v, &Rule { temperature, top_k, top_p, min_p }, Option<&Marks>, rows: Option<View<u32>>,
+//!                       streams: View<u64>, positions: View<u32>, tokens: ViewMut<u32>, logprobs: ViewMut<f32>)
+//!                    (several draws may share a row of logits; streams are `Stream`s by their bits)
 //!                  top<T>(device, h, w: View<T>, c, inv_temperature: View<f32>, n) -> head::Top
 //! divergence::cuda backward<T, U>(device, h, w: View<T>, c, Teacher<U>, beta, inv_temperature, weights: View<f32>, dh: ViewMut<f32>,
 //!                                 dw: Option<ViewMut<f32>>) -> Buffer<f32>

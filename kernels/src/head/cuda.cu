@@ -199,8 +199,11 @@ static __device__ __forceinline__ bool counts(float w, Prefix p, u64 &ties) {
 // not come. The host's operations in the host's order.
 #define SEEN (1u << 30)
 #define BANNED (1u << 31)
-extern "C" __global__ void penalize(float *logits, int v, const u32 *starts, const u32 *ids, const u32 *marks, float repetition, float presence, float frequency) {
-  float *z = logits + (u64)blockIdx.x * v;
+extern "C" __global__ void penalize(const float *logits, const u32 *rows, float *kept, int v, const u32 *starts, const u32 *ids, const u32 *marks, float repetition, float presence, float frequency) {
+  const float *from = logits + (u64)(rows ? rows[blockIdx.x] : blockIdx.x) * v;
+  float *z = kept + (u64)blockIdx.x * v;
+  for (int i = threadIdx.x; i < v; i += blockDim.x) z[i] = from[i];
+  __syncthreads();
   for (u32 i = starts[blockIdx.x] + threadIdx.x; i < starts[blockIdx.x + 1]; i += blockDim.x) {
     u32 mark = marks[i];
     float x = z[ids[i]];
@@ -212,9 +215,10 @@ extern "C" __global__ void penalize(float *logits, int v, const u32 *starts, con
   }
 }
 
-// Draws a token of each row of `kept`; its log-probability is of `logits`, the same where nothing was penalized. weights: scratch, as large.
+// Draws a token of each row of `kept`; its log-probability is of row `rows[row]` of `logits` (no rows: of the same one), which are drawn from
+// where `kept` is none. weights: scratch, a row a draw.
 // temperature 0: the greatest, the first of equals.
-extern "C" __global__ void draw(const float *logits, const float *kept, int v, float *weights, float temperature, int top_k, float top_p, float min_p, const u64 *streams, const u32 *positions, u32 *tokens, float *logprobs) {
+extern "C" __global__ void draw(const float *logits, const u32 *rows, const float *kept, int v, float *weights, float temperature, int top_k, float top_p, float min_p, const u64 *streams, const u32 *positions, u32 *tokens, float *logprobs) {
   __shared__ float room[32];
   __shared__ double masses[32];
   __shared__ u64 ties_of[32];
@@ -223,12 +227,12 @@ extern "C" __global__ void draw(const float *logits, const float *kept, int v, f
   u64 row = blockIdx.x;
   int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   const int warps = THREADS / WARP;
-  const float *z = logits + row * v, *q = kept + row * v;
+  const float *z = logits + (rows ? rows[row] : row) * v, *q = kept ? kept + row * v : z;
   float *w = weights + row * v;
   float by = temperature == 0.0f ? 1.0f : 1.0f / temperature;
   Sums s = row_sums(z, by, v, false, room);
   float top = s.top;
-  if (kept != logits) {
+  if (kept) {
     top = -INF;
     for (int i = threadIdx.x; i < v; i += THREADS) top = fmaxf(top, q[i] * by);
     top = block_max(top, room);

@@ -220,8 +220,9 @@ pub const SEEN: u32 = 1 << 30;
 /// In a mark: the token must not come.
 pub const BANNED: u32 = 1 << 31;
 
-/// Draws a token of each row of logits `[B, v]`, as `marks` change them where there are any, with the number of `streams[b]` at `positions[b]`; `logprobs` are of the whole tempered
-/// distribution (at temperature 0: at temperature 1), as [`forward`] would give them.
+/// Draws B tokens from rows of logits `[R, v]`, draw b from row `rows[b]` (without `rows`, from row b), as `marks` change it where there
+/// are any, with the number of `streams[b]` at `positions[b]`. `logprobs` are of the row's whole tempered distribution (at temperature 0:
+/// at temperature 1), as [`forward`] would give them. What `rows` says is not checked.
 ///
 /// The rule is the host's. Its sums are made in another order and, for the masses of top-p, in whole numbers of 2⁻⁴⁵, so a draw differs
 /// where the uniform number falls within about 1e-9 of a border.
@@ -237,38 +238,41 @@ pub fn draw(
     v: usize,
     rule: &Rule,
     marks: Option<&Marks>,
+    rows: Option<View<u32>>,
     streams: View<u64>,
     positions: View<u32>,
     tokens: ViewMut<u32>,
     logprobs: ViewMut<f32>,
 ) -> Result<(), Error> {
-    let (op, rows) = ("head::draw", tokens.len());
+    let (op, count) = ("head::draw", tokens.len());
     assert!(
         v > 0
             && v <= VOCABULARY
-            && logits.len() == rows * v
-            && streams.len() == rows
-            && positions.len() == rows
-            && logprobs.len() == rows,
-        "{op}: {} logits, {} streams, {} positions for {rows} rows of {v} ({VOCABULARY} at most)",
+            && logits.len().is_multiple_of(v)
+            && rows.map_or(logits.len() / v, |rows| rows.len()) == count
+            && streams.len() == count
+            && positions.len() == count
+            && logprobs.len() == count,
+        "{op}: {} logits, {} streams, {} positions for {count} draws from rows of {v} ({VOCABULARY} at most)",
         logits.len(),
         streams.len(),
         positions.len()
     );
     let weights: Buffer<f32> =
-        Buffer::uninit(device, op, if rule.temperature == 0.0 { 0 } else { logits.len() })?;
+        Buffer::uninit(device, op, if rule.temperature == 0.0 { 0 } else { count * v })?;
     let kept = match marks {
         Some(marks) => {
             assert!(
-                marks.starts.len() == rows + 1 && marks.ids.len() == marks.marks.len(),
-                "{op}: {} starts for {rows} rows, {} marks of {} tokens",
+                marks.starts.len() == count + 1 && marks.ids.len() == marks.marks.len(),
+                "{op}: {} starts for {count} draws, {} marks of {} tokens",
                 marks.starts.len(),
                 marks.marks.len(),
                 marks.ids.len()
             );
-            let mut kept = Buffer::uninit(device, op, logits.len())?;
-            kept.all_mut().copy_from(op, logits)?;
+            let kept: Buffer<f32> = Buffer::uninit(device, op, count * v)?;
             let args = [
+                logits.into(),
+                Arg::maybe(rows),
                 Arg::from(&kept),
                 v.into(),
                 Arg::from(&marks.starts),
@@ -278,14 +282,15 @@ pub fn draw(
                 marks.presence.into(),
                 marks.frequency.into(),
             ];
-            device.launch(op, &SOURCE, "penalize", Grid::of(rows, 128), &args)?;
+            device.launch(op, &SOURCE, "penalize", Grid::of(count, 256), &args)?;
             Some(kept)
         }
         None => None,
     };
     let args = [
         logits.into(),
-        kept.as_ref().map_or(logits, Buffer::all).into(),
+        Arg::maybe(rows),
+        Arg::maybe(kept.as_ref().map(Buffer::all)),
         v.into(),
         Arg::from(&weights),
         rule.temperature.into(),
@@ -297,7 +302,7 @@ pub fn draw(
         Arg::from(&tokens),
         Arg::from(&logprobs),
     ];
-    device.launch(op, &SOURCE, "draw", Grid::of(rows, THREADS), &args)
+    device.launch(op, &SOURCE, "draw", Grid::of(count, THREADS), &args)
 }
 
 fn sizes(op: &str, h: usize, w: usize, c: usize, rows: usize, temperatures: usize) -> (usize, usize) {

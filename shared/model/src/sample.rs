@@ -9,9 +9,10 @@
 
 #[cfg(feature = "cuda")]
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
-use r1_kernels::head;
+use r1_kernels::{head, threads};
 
 use crate::random::Stream;
 
@@ -64,16 +65,17 @@ pub struct Before<'a> {
     pub banned: &'a [u32],
 }
 
-/// A draw to be made: with whose random numbers, and after what.
+/// A draw to be made: from which logits, with whose random numbers, and after what.
 #[derive(Clone, Copy)]
 pub struct Draw<'a> {
+    /// place of the logits among those of the step: several draws may share them
+    pub row: usize,
     /// of the sequence; the number's position is that of the token
     pub stream: Stream,
     /// what stands before
     pub before: Before<'a>,
 }
 
-#[cfg(feature = "cuda")]
 impl Draw<'_> {
     /// The position of its number in the stream.
     pub(crate) fn place(&self) -> u32 {
@@ -113,6 +115,20 @@ impl Sampling {
     /// Factor on the logits whose log-probability is recorded.
     pub fn inv_temperature(&self) -> f32 {
         if self.temperature == 0.0 { 1.0 } else { 1.0 / self.temperature }
+    }
+
+    /// Makes all draws from rows of `v` logits, side by side: tokens with their recorded log-probabilities in nats.
+    pub fn draw_all(&self, v: usize, draws: &[Draw], room: &mut Room) -> Vec<(u32, f32)> {
+        let Room { logits, scratch } = room;
+        scratch.resize_with(scratch.len().max(draws.len()), Scratch::default);
+        let places: Vec<_> =
+            scratch.iter_mut().take(draws.len()).map(|s| Mutex::new((s, (0, 0.0)))).collect();
+        threads::parallel(draws.len(), |i| {
+            let (scratch, drawn) = &mut *places[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let (draw, u) = (&draws[i], draws[i].stream.at(u64::from(draws[i].place())));
+            *drawn = self.draw(&logits[draw.row * v..][..v], u, draw.before, scratch);
+        });
+        places.into_iter().map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner).1).collect()
     }
 
     /// Draws a token with the uniform number `u` in [0, 1). Returns the token and its recorded log-probability in nats.
@@ -270,6 +286,14 @@ fn invert(masses: impl Iterator<Item = (u32, f64)> + Clone, u: f64) -> u32 {
     }
     // Rounding left a crumb: the last token with any mass.
     last
+}
+
+/// A step's logits and what the draws from them need on the host, reused from step to step.
+#[derive(Default)]
+pub struct Room {
+    /// `[rows, V]`
+    pub logits: Vec<f32>,
+    scratch: Vec<Scratch>,
 }
 
 /// Memory reused from draw to draw.

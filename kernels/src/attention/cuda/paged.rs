@@ -1,6 +1,6 @@
 //! Decoding on a device: the paged cache, and queries against it.
 
-use super::{QUERIES, SOURCE, TENSOR_SIZES, THREADS, TILE, fits};
+use super::{QUERIES, SOURCE, TENSOR, TENSOR_SIZES, THREADS, TILE, fits, tensor_forward_bytes};
 use crate::attention::{PAGE, Shape};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, View, ViewMut};
 
@@ -120,7 +120,9 @@ fn plain<T: Float>(
 ) -> Result<(), Error> {
     let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens.all());
     fits(op, s);
-    let chunks = rows.longest.div_ceil(CHUNK);
+    // In a batch-invariant device all positions are one chunk, as in packed attention.
+    let chunk = if rows.whole { rows.longest.max(1) } else { CHUNK };
+    let chunks = rows.longest.div_ceil(chunk);
     let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
     let args = [
         q.into(),
@@ -135,13 +137,13 @@ fn plain<T: Float>(
         s.dk.into(),
         s.dv.into(),
         s.scale.into(),
-        CHUNK.into(),
+        chunk.into(),
     ];
     let shared = 4 * (QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1));
     let mut grid = Grid::plane(count * s.kv_heads, chunks, THREADS).shared(shared);
     grid.blocks[2] = (s.heads / s.kv_heads).div_ceil(QUERIES) as u32;
     device.launch(op, &SOURCE, &format!("attention_decode_{}", T::SUFFIX), grid, &args)?;
-    gather(device, op, &part, lens, out, s, chunks, CHUNK)
+    gather(device, op, &part, lens, out, s, chunks, chunk)
 }
 
 /// The chunks' results into one.
@@ -180,8 +182,8 @@ pub struct Room {
 
 impl Room {
     /// Most items of a decode on tensor cores.
-    fn items(self) -> usize {
-        self.rows * (self.pages * PAGE).div_ceil(TENSOR_CHUNK)
+    fn items(self, whole: bool) -> usize {
+        self.rows * if whole { 1 } else { (self.pages * PAGE).div_ceil(TENSOR_CHUNK) }
     }
 }
 
@@ -197,6 +199,8 @@ pub struct Rows {
     places: Buffer<u32>,
     /// Four numbers an item: first row, rows, chunk, the row whose table serves.
     items: Buffer<i32>,
+    /// Whether an item has all positions, as packed attention walks over them: in a batch-invariant device.
+    whole: bool,
 }
 
 impl Rows {
@@ -219,7 +223,8 @@ impl Rows {
             let used = len.div_ceil(PAGE);
             all[b * width..][..used].copy_from_slice(&table[..used]);
         }
-        let items = items(tables, lens, together(s));
+        let whole = device.is_batch_invariant();
+        let items = items(tables, lens, s, whole);
         let lens: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
         Ok(Rows {
             tables: Buffer::of(device, op, &all)?,
@@ -228,16 +233,24 @@ impl Rows {
             longest,
             places: Buffer::of(device, op, &places)?,
             items: Buffer::of(device, op, &items)?,
+            whole,
         })
     }
 
-    /// What [`Rows::within`] reads of these rows, whose number and pages `room` bounds; the rows that it has besides see one position of the
-    /// page `spare`.
+    /// What [`Rows::within`] reads of these rows on this device, whose number and pages `room` bounds; the rows that it has besides see one
+    /// position of the page `spare`.
     ///
     /// # Panics
     /// When there is no room, a table is too short, or a length is 0.
-    pub fn words(tables: &[&[u32]], lens: &[usize], room: Room, spare: u32, s: Shape) -> Vec<u32> {
-        let op = "attention::Rows";
+    pub fn words(
+        device: &Device,
+        tables: &[&[u32]],
+        lens: &[usize],
+        room: Room,
+        spare: u32,
+        s: Shape,
+    ) -> Vec<u32> {
+        let (op, whole) = ("attention::Rows", device.is_batch_invariant());
         assert!(lens.len() <= room.rows && tables.len() == lens.len(), "{op}: {} rows, {room:?}", lens.len());
         let besides = room.rows - lens.len();
         let spare = [spare];
@@ -252,8 +265,8 @@ impl Rows {
             words.extend_from_slice(&table[..used]);
             words.resize(words.len() + room.pages - used, 0);
         }
-        let items = items(&tables, &lens, together(s));
-        let end = words.len() + 4 * room.items();
+        let items = items(&tables, &lens, s, whole);
+        let end = words.len() + 4 * room.items(whole);
         words.extend(items.into_iter().map(|x| x as u32));
         words.resize(end, 0);
         words
@@ -267,7 +280,7 @@ impl Rows {
     /// # Panics
     /// When there are too few words.
     pub fn within(device: &Device, words: View<u32>, room: Room) -> Result<Rows, Error> {
-        let (op, Room { rows, pages }) = ("attention::Rows", room);
+        let (op, Room { rows, pages }, whole) = ("attention::Rows", room, device.is_batch_invariant());
         let mut at = 0;
         let mut next = |len: usize| {
             let mut part = Buffer::uninit(device, op, len)?;
@@ -276,9 +289,9 @@ impl Rows {
             Ok(part)
         };
         let (lens, places, tables) = (next(rows)?, next(rows)?, next(rows * pages)?);
-        let mut items = Buffer::uninit(device, op, 4 * room.items())?;
+        let mut items = Buffer::uninit(device, op, 4 * room.items(whole))?;
         items.all_mut().copy_from(op, words.part(at..words.len()).cast())?;
-        Ok(Rows { tables, width: pages, lens, longest: pages * PAGE, places, items })
+        Ok(Rows { tables, width: pages, lens, longest: pages * PAGE, places, items, whole })
     }
 
     /// Where each row's own key and value go, for [`Cache::write_rows`].
@@ -294,19 +307,22 @@ fn place(op: &str, table: &[u32], len: usize) -> u32 {
     table[used - 1] * PAGE as u32 + ((len - 1) % PAGE) as u32
 }
 
-/// Rows that may share a block's reading of pages.
-fn together(s: Shape) -> usize {
-    (PAIRS / (s.heads / s.kv_heads)).max(1)
+/// Pairs of a row and a head that a block takes.
+fn pairs(whole: bool) -> usize {
+    if whole { TENSOR } else { PAIRS }
 }
 
-/// Chunk by chunk, runs of at most `most` neighbours whose pages there are the same as far as each sees.
-fn items(tables: &[&[u32]], lens: &[usize], most: usize) -> Vec<i32> {
+/// Chunk by chunk, or all positions at once, runs of neighbours whose pages there are the same as far as each sees: no more than share a
+/// block's reading of them.
+fn items(tables: &[&[u32]], lens: &[usize], s: Shape, whole: bool) -> Vec<i32> {
+    let most = (pairs(whole) / (s.heads / s.kv_heads)).max(1);
     let longest = lens.iter().copied().max().unwrap_or(0);
     let mut items = Vec::new();
-    for chunk in 0..longest.div_ceil(TENSOR_CHUNK) {
-        let first_page = chunk * TENSOR_CHUNK / PAGE;
+    let chunk_pages = if whole { longest.div_ceil(PAGE).max(1) } else { TENSOR_CHUNK / PAGE };
+    for chunk in 0..longest.div_ceil(chunk_pages * PAGE) {
+        let first_page = chunk * chunk_pages;
         let pages = |row: usize| {
-            let end = lens[row].div_ceil(PAGE).min(first_page + TENSOR_CHUNK / PAGE);
+            let end = lens[row].div_ceil(PAGE).min(first_page + chunk_pages);
             tables[row].get(first_page..end).unwrap_or(&[])
         };
         // The item that may still grow: its first row, its rows, the row that sees most.
@@ -346,7 +362,7 @@ fn item((first, count, best): (usize, usize, usize), chunk: usize) -> [i32; 4] {
 
 /// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`, row b seeing what `rows` says, its own key and value (already written)
 /// included. On tensor cores where they serve, pages that neighbours have in common being read once for up to 16 pairs of row and head.
-/// No row's bits depend on another row.
+/// No row's bits depend on another row; in a batch-invariant device they are those of the same row in [`super::forward`].
 ///
 /// # Errors
 /// The device refused.
@@ -369,8 +385,30 @@ pub fn decode_rows<T: Float>(
         out.len()
     );
     let aligned = q.address().is_multiple_of(16);
-    if !(T::HALF && aligned && TENSOR_SIZES.contains(&(s.dk, s.dv)) && s.heads / s.kv_heads <= PAIRS) {
+    if !(T::HALF
+        && aligned
+        && TENSOR_SIZES.contains(&(s.dk, s.dv))
+        && s.heads / s.kv_heads <= pairs(rows.whole))
+    {
         return plain(device, q, cache, rows, out);
+    }
+    let grid = |shared| Grid::plane(rows.items.len() / 4, s.kv_heads, THREADS).shared(shared);
+    if rows.whole {
+        let args = [
+            q.into(),
+            Arg::from(&cache.k),
+            Arg::from(&cache.v),
+            Arg::from(&rows.tables),
+            rows.width.into(),
+            Arg::from(&rows.lens),
+            Arg::from(&rows.items),
+            Arg::from(&out),
+            s.heads.into(),
+            s.kv_heads.into(),
+            s.scale.into(),
+        ];
+        let kernel = format!("tensor_decode_whole_{}_{}", s.dk, s.dv);
+        return device.launch(op, &SOURCE, &kernel, grid(tensor_forward_bytes(s)), &args);
     }
     let chunks = rows.longest.div_ceil(TENSOR_CHUNK);
     let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
@@ -390,8 +428,7 @@ pub fn decode_rows<T: Float>(
     ];
     // What the warps leave at the end, in the room of keys and values, is never more than they take.
     let shared = 2 * (PAIRS * (s.dk + 8) + TENSOR_CHUNK * (s.dk + 8 + s.dv + 8));
-    let grid = Grid::plane(rows.items.len() / 4, s.kv_heads, THREADS).shared(shared);
-    device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid, &args)?;
+    device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid(shared), &args)?;
     gather(device, op, &part, rows.lens.all(), out, s, chunks, TENSOR_CHUNK)
 }
 
@@ -403,8 +440,16 @@ mod tests {
     fn neighbours_share_the_pages_that_they_have_in_common() {
         let (a, b, c) = ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 9]);
         let tables: [&[u32]; 4] = [&a, &b, &c, &a];
-        assert_eq!(items(&tables, &[160, 140, 96, 33], 5), [0, 2, 0, 0, 2, 2, 0, 2, 0, 1, 1, 0, 1, 1, 1, 1]);
-        // A prompt's rows, each seeing one position more.
-        assert_eq!(items(&[&a, &a, &a], &[127, 128, 129], 2), [0, 2, 0, 1, 2, 1, 0, 2, 2, 1, 1, 2]);
+        let shape = |heads| Shape { heads, kv_heads: 1, dk: 64, dv: 64, scale: 1.0 };
+        let (three, eight, lens) = (shape(3), shape(8), [160, 140, 96, 33]);
+        let parts = [0, 2, 0, 0, 2, 2, 0, 2, 0, 1, 1, 0, 1, 1, 1, 1];
+        assert_eq!(items(&tables, &lens, three, false), parts);
+        // Of whole tables, those that agree as far as both see.
+        assert_eq!(items(&tables, &lens, three, true), [0, 1, 0, 0, 1, 1, 0, 1, 2, 2, 0, 2]);
+        // A prompt's rows, each seeing one position more; two fill a block.
+        let prompt: [&[u32]; 3] = [&a, &a, &a];
+        let lens = [127, 128, 129];
+        assert_eq!(items(&prompt, &lens, eight, false), [0, 2, 0, 1, 2, 1, 0, 2, 2, 1, 1, 2]);
+        assert_eq!(items(&prompt, &lens, eight, true), [0, 3, 0, 2]);
     }
 }

@@ -48,7 +48,7 @@ fn in_room<T: Float>(
 ) -> Vec<T> {
     let most = lens.iter().max().unwrap().div_ceil(PAGE);
     let room = Room { rows: lens.len() + 3, pages: most + 5 };
-    let words = on(device, &Rows::words(tables, lens, room, tables[0][0], s));
+    let words = on(device, &Rows::words(device, tables, lens, room, tables[0][0], s));
     let rows = Rows::within(device, words.all(), room).unwrap();
     let mut q = q.to_vec();
     q.resize(room.rows * s.heads * s.dk, T::default());
@@ -243,5 +243,46 @@ fn decoding_on_tensor_cores_is_the_cpu_s_and_depends_on_no_neighbour() {
             assert!(alone == whole);
             assert!(in_room(device, &narrow(&q), &cache, &tables, &lens, s) == whole);
         }
+    });
+}
+
+/// Rows of a sequence of 300 in a packed batch, behind another one, and in pages.
+fn in_pages_as_packed<T: Float>(device: &Device, s: Shape, to: impl Fn(&[f32]) -> Vec<T>) {
+    let (before, len) = (29, 300);
+    let fill = |seed, width: usize| to(&values(seed, (before + len) * width, 2.0));
+    let (q, k, v) = (fill(1, s.heads * s.dk), fill(2, s.kv_heads * s.dk), fill(3, s.kv_heads * s.dv));
+    let plan = Plan::of(device, &[own(0..before, &[]), own(before..before + len, &[])]).unwrap();
+    let mut packed = on(device, &vec![T::default(); (before + len) * s.heads * s.dv]);
+    let mut lse = on(device, &vec![0f32; (before + len) * s.heads]);
+    let (dq, dk, dv) = (on(device, &q), on(device, &k), on(device, &v));
+    forward(device, dq.all(), dk.all(), dv.all(), &plan, s, packed.all_mut(), lse.all_mut()).unwrap();
+    let packed = packed.download("test").unwrap();
+
+    let table = [3, 0, 9, 7, 1, 2, 11, 4, 10, 6];
+    let mut cache = Cache::<T>::with_pages(device, 12, s).unwrap();
+    let places: Vec<u32> = (0..len).map(|i| table[i / PAGE] * 32 + (i % PAGE) as u32).collect();
+    let own = |width: usize| before * width..(before + len) * width;
+    let (k, v) = (dk.part(own(s.kv_heads * s.dk)), dv.part(own(s.kv_heads * s.dv)));
+    cache.write_rows(on(device, &places).all(), k, v).unwrap();
+    // Twenty in a row, as of a prompt, and some alone.
+    let lens: Vec<usize> = (120..140).chain([1, 300, 64, 65, 299, 257]).collect();
+    let rows = Rows::of(device, &vec![&table[..]; lens.len()], &lens, s).unwrap();
+    let row = |x: &[T], width: usize, len: &usize| x[(before + len - 1) * width..][..width].to_vec();
+    let own: Vec<T> = lens.iter().flat_map(|len| row(&q, s.heads * s.dk, len)).collect();
+    let mut out = on(device, &vec![T::default(); lens.len() * s.heads * s.dv]);
+    decode_rows(device, on(device, &own).all(), &cache, &rows, out.all_mut()).unwrap();
+    let want: Vec<T> = lens.iter().flat_map(|len| row(&packed, s.heads * s.dv, len)).collect();
+    let bits = |x: &[T]| x.iter().map(|x| x.widen().to_bits()).collect::<Vec<u32>>();
+    assert!(bits(&out.download("test").unwrap()) == bits(&want), "{s:?}");
+}
+
+#[test]
+fn in_a_batch_invariant_device_pages_give_the_bits_of_a_packed_batch() {
+    each_device(|device| {
+        let device = &device.clone().batch_invariant(true);
+        for s in [shape(3, 1, 64, 64), shape(2, 2, 128, 128), shape(40, 1, 192, 128), shape(4, 2, 16, 24)] {
+            in_pages_as_packed(device, s, narrow);
+        }
+        in_pages_as_packed(device, shape(18, 1, 8, 8), |x| x.to_vec());
     });
 }

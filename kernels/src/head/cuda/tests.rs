@@ -141,13 +141,27 @@ fn draws_follow_the_rule() {
             let streams: Vec<u64> = (0..rows as u64).map(mix).collect();
             let positions: Vec<u32> = (0..rows as u32).map(|i| i * 3).collect();
             let (on_device, s, p) = (on(device, &logits), on(device, &streams), on(device, &positions));
+            // The same draws twice, from rows that stand elsewhere.
+            let order: Vec<u32> = (0..rows as u32).map(|row| (row * 7 + 3) % rows as u32).collect();
+            let mut moved = vec![0.0; rows * v];
+            for (row, &place) in order.iter().enumerate() {
+                moved[place as usize * v..][..v].copy_from_slice(&logits[row * v..][..v]);
+            }
+            let moved = on(device, &moved);
+            let (twice_s, twice_p) = (on(device, &streams.repeat(2)), on(device, &positions.repeat(2)));
+            let places = on(device, &order.repeat(2));
             for rule in rules {
                 let (mut tokens, mut logprobs) =
                     (on(device, &vec![7u32; rows]), on(device, &vec![7f32; rows]));
                 let (t, l) = (tokens.all_mut(), logprobs.all_mut());
-                draw(device, on_device.all(), v, &rule, None, s.all(), p.all(), t, l).unwrap();
+                draw(device, on_device.all(), v, &rule, None, None, s.all(), p.all(), t, l).unwrap();
                 let (tokens, logprobs) =
                     (tokens.download("test").unwrap(), logprobs.download("test").unwrap());
+                let (mut t, mut l) = (on(device, &vec![7u32; 2 * rows]), on(device, &vec![7f32; 2 * rows]));
+                let (rows_of, s, p) = (Some(places.all()), twice_s.all(), twice_p.all());
+                draw(device, moved.all(), v, &rule, None, rows_of, s, p, t.all_mut(), l.all_mut()).unwrap();
+                assert_eq!(t.download("test").unwrap(), tokens.repeat(2));
+                assert_eq!(l.download("test").unwrap(), logprobs.repeat(2));
                 for row in 0..rows {
                     let z = &logits[row * v..][..v];
                     let bits = mix(streams[row] ^ mix(u64::from(positions[row])));

@@ -156,7 +156,6 @@ impl Network {
         _: &[u32],
         _: &Sampling,
         _: &[Draw],
-        _: &mut Vec<f32>,
     ) -> Result<Vec<(u32, f32)>> {
         match self.0 {}
     }

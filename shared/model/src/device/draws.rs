@@ -11,8 +11,16 @@ use crate::cache::Caches;
 use crate::network::Attend;
 use crate::sample::{Draw, Sampling};
 
+/// Keys of the draws' streams, two words each.
+pub(super) fn keys(draws: &[Draw]) -> impl Iterator<Item = u32> {
+    draws.iter().flat_map(|draw| {
+        let key = draw.stream.key();
+        [key as u32, (key >> 32) as u32]
+    })
+}
+
 impl Network {
-    /// Draws a token of each of the first rows, and gives the logits of the others.
+    /// Makes the draws from the logits of the chosen rows.
     pub(crate) fn draws(
         &self,
         tokens: &[u32],
@@ -21,29 +29,28 @@ impl Network {
         rows: &[u32],
         sampling: &Sampling,
         draws: &[Draw],
-        out: &mut Vec<f32>,
     ) -> Result<Vec<(u32, f32)>> {
+        let one_each = draws.len() == tokens.len() && draws.iter().enumerate().all(|(i, draw)| draw.row == i);
         if let Attend::Paged { caches: Caches::Device(caches), tables, lens } = &mut attend
-            && draws.len() == tokens.len()
+            && one_each
         {
             let step = Decode { tokens, positions, tables, lens, draws };
             if let Some(drawn) = self.decoded(caches, &step, sampling)? {
-                out.clear();
                 return Ok(drawn);
             }
         }
         let logits = by_precision!(self, A => self.logits_there::<A>(tokens, positions, attend, rows))?;
-        let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
-        let keys: Vec<u64> = draws.iter().map(|draw| draw.stream.key()).collect();
-        let places: Vec<u32> = draws.iter().map(Draw::place).collect();
-        let (keys, places) = (Buffer::of(d, op, &keys)?, Buffer::of(d, op, &places)?);
-        let (own, rest) = (logits.part(0..draws.len() * v), logits.part(draws.len() * v..logits.len()));
-        let drawn = self.draw(own, sampling, draws, keys.all(), places.all())?;
-        *out = rest.download("logits")?;
-        Ok(drawn)
+        let n = draws.len();
+        let mut words: Vec<u32> = keys(draws).collect();
+        words.extend(draws.iter().map(Draw::place));
+        words.extend(draws.iter().map(|draw| draw.row as u32));
+        let words = self.upload("drawn tokens", &words)?;
+        let part = |from: usize, to: usize| words.part(from * n..to * n);
+        self.draw(logits.all(), sampling, draws, part(0, 2).cast(), part(2, 3), Some(part(3, 4)))
     }
 
-    /// A token of each row of logits and its log-probability, by the keys of the streams and the places in them.
+    /// A token of each draw and its log-probability, by the keys of the streams, the places in them and, where draws are not one for
+    /// each row in order, the rows of logits.
     pub(super) fn draw(
         &self,
         logits: View<'_, f32>,
@@ -51,6 +58,7 @@ impl Network {
         draws: &[Draw],
         keys: View<'_, u64>,
         places: View<'_, u32>,
+        rows: Option<View<'_, u32>>,
     ) -> Result<Vec<(u32, f32)>> {
         let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
         let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
@@ -58,7 +66,7 @@ impl Network {
         let marks = self.marks(sampling, draws)?;
         let mut drawn = Buffer::<u32>::uninit(d, op, 2 * draws.len())?;
         let (tokens, logprobs) = drawn.all_mut().split(draws.len());
-        head::cuda::draw(d, logits, v, &rule, marks.as_ref(), keys, places, tokens, logprobs.cast())?;
+        head::cuda::draw(d, logits, v, &rule, marks.as_ref(), rows, keys, places, tokens, logprobs.cast())?;
         let drawn = drawn.download(op)?;
         let (tokens, logprobs) = drawn.split_at(draws.len());
         Ok(tokens.iter().zip(logprobs).map(|(&token, &bits)| (token, f32::from_bits(bits))).collect())

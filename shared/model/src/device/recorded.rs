@@ -16,6 +16,7 @@ use r1_kernels::cuda::{Buffer, Recording, View, ViewMut};
 
 use super::attention::{Cached, There};
 use super::cache::Caches;
+use super::draws::keys;
 use super::is_out_of_memory;
 use super::passes::by_precision;
 use super::tensors::Network;
@@ -77,16 +78,14 @@ impl Decode<'_> {
 
     /// What goes up.
     fn words(&self, room: Room, network: &Network, spare: u32) -> Vec<u32> {
-        let keys = self.draws.iter().map(|draw| draw.stream.key());
-        let keys = keys.flat_map(|key| [key as u32, (key >> 32) as u32]);
-        let mut words: Vec<u32> = keys.collect();
+        let mut words: Vec<u32> = keys(self.draws).collect();
         let places: Vec<u32> = self.draws.iter().map(Draw::place).collect();
         words.resize(2 * room.rows, 0);
         for (i, part) in [self.tokens, self.positions, &places].into_iter().enumerate() {
             words.extend_from_slice(part);
             words.resize((3 + i) * room.rows, 0);
         }
-        words.extend(Rows::words(self.tables, self.lens, room, spare, network.shape()));
+        words.extend(Rows::words(&network.device, self.tables, self.lens, room, spare, network.shape()));
         words
     }
 }
@@ -125,7 +124,8 @@ impl Network {
         found.recording.replay(op)?;
         let (n, logits) = (step.draws.len(), found.logits.part(0..step.draws.len() * self.config.vocab_size));
         let part = |at: usize, len: usize| found.inputs.part(at..at + len);
-        let drawn = self.draw(logits, sampling, step.draws, part(0, 2 * n).cast(), part(4 * room.rows, n))?;
+        let drawn =
+            self.draw(logits, sampling, step.draws, part(0, 2 * n).cast(), part(4 * room.rows, n), None)?;
         caches.steps.by_size.insert(room, Some(found));
         caches.steps.replayed += 1;
         Ok(Some(drawn))

@@ -4,16 +4,15 @@
 //! of open groups, these older than waiting requests; whoever is oldest never yields, so a run always gets on.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 use r1_kernels::attention::PAGE;
-use r1_kernels::threads;
 
 use super::sequence::{Group, Sequence};
 use super::{Completion, Engine, Request};
 use crate::batch::common_prefix;
 use crate::cache::pages_for;
+use crate::sample::Room;
 
 /// Sharing fewer tokens than this with a prompt that is still being computed is not worth the wait.
 const WORTH_WAITING: usize = 8;
@@ -28,7 +27,7 @@ pub(super) struct Run<'e, 'p> {
     pub running: Vec<Sequence>,
     interrupted: VecDeque<Sequence>,
     results: Vec<Vec<Option<Completion>>>,
-    pub logits: Vec<f32>,
+    pub room: Room,
 }
 
 impl<'e, 'p> Run<'e, 'p> {
@@ -45,7 +44,7 @@ impl<'e, 'p> Run<'e, 'p> {
             running: Vec::new(),
             interrupted: VecDeque::new(),
             results: requests.iter().map(|r| (0..r.samples).map(|_| None).collect()).collect(),
-            logits: Vec::new(),
+            room: Room::default(),
         }
     }
 
@@ -158,15 +157,14 @@ impl<'e, 'p> Run<'e, 'p> {
         }
     }
 
-    /// Begins samples of computed prompts, oldest first, and draws their first tokens; whether any began.
+    /// Begins samples of computed prompts, oldest first, with the first tokens that were drawn for them; whether any began.
     fn start_samples(&mut self) -> Result<bool> {
         let requests = self.requests;
-        let first = self.running.len();
         let mut begun = false;
         'groups: while let Some(group) = self.groups.front() {
             let (request, r) = (group.request, &requests[group.request]);
             let tail = r.prompt.len() % PAGE;
-            if group.logits.is_empty() || !self.interrupted.is_empty() {
+            if group.first.is_none() || !self.interrupted.is_empty() {
                 break;
             }
             while self.groups[0].started < r.samples {
@@ -188,17 +186,21 @@ impl<'e, 'p> Run<'e, 'p> {
                     self.engine.pages.copy(last, page, tail)?;
                     table.push(page);
                 }
-                let sample = self.groups[0].started;
-                self.groups[0].started += 1;
-                self.running.push(Sequence::of(r, request, sample, self.engine.limits.seed, table));
+                let group = &mut self.groups[0];
+                let mut s = Sequence::of(r, request, group.started, self.engine.limits.seed, table);
+                group.started += 1;
+                let Some((token, logprob)) = group.first.as_mut().and_then(VecDeque::pop_front) else {
+                    unreachable!("a first token was drawn for every sample")
+                };
+                self.engine.take(&mut s, token, logprob);
+                self.engine.progress.tokens += 1;
+                self.running.push(s);
                 begun = true;
             }
-            self.draw_first(first);
             if let Some(mut group) = self.groups.pop_front() {
                 self.give_back(&mut group.table);
             }
         }
-        self.draw_first(first);
         self.note_pages();
         Ok(begun)
     }
@@ -208,27 +210,12 @@ impl<'e, 'p> Run<'e, 'p> {
         if self.running.is_empty() { 0 } else { self.spare() }
     }
 
-    /// Draws from the front group's logits for its sequences, among those from `first` on, that have drawn nothing.
-    fn draw_first(&mut self, first: usize) {
-        let Some(group) = self.groups.front() else { return };
-        let (engine, requests) = (&*self.engine, self.requests);
-        let fresh =
-            self.running[first..].iter_mut().filter(|s| s.ids.is_empty() && s.request == group.request);
-        let slots: Vec<Mutex<&mut Sequence>> = fresh.map(Mutex::new).collect();
-        threads::parallel(slots.len(), |i| {
-            let mut s = slots[i].lock().unwrap_or_else(|e| e.into_inner());
-            engine.draw(&requests[s.request].prompt, &mut s, &group.logits);
-        });
-        let drawn = slots.len();
-        self.engine.progress.tokens += drawn;
-    }
-
     /// Gives the oldest waiting prompt its pages; false when it has to wait.
     fn open_next(&mut self) -> Result<bool> {
         let Some(&(request, started)) = self.waiting.front() else { return Ok(false) };
         let (requests, limits) = (self.requests, &self.engine.limits);
         let claimed: usize = self.groups.iter().map(|g| requests[g.request].samples - g.started).sum();
-        let filling = || self.groups.iter().filter(|g| g.logits.is_empty());
+        let filling = || self.groups.iter().filter(|g| g.first.is_none());
         let prompt = |g: &Group| requests[g.request].prompt.as_slice();
         let rows: usize = filling().map(|g| prompt(g).len() - g.cached).sum();
         if self.running.len() + claimed >= limits.max_sequences || rows > 0 && rows >= limits.prefill_tokens {
@@ -248,7 +235,7 @@ impl<'e, 'p> Run<'e, 'p> {
         let Some((table, cached)) = self.seat(tokens, spare)? else { return Ok(false) };
         self.waiting.pop_front();
         self.engine.progress.reused += cached;
-        self.groups.push_back(Group { request, started, table, cached, logits: Vec::new() });
+        self.groups.push_back(Group { request, started, table, cached, first: None });
         Ok(true)
     }
 

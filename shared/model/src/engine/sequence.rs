@@ -1,8 +1,9 @@
 //! What is in the engine: prompts whose samples are being started, and sequences.
 
+use std::collections::VecDeque;
+
 use super::{Engine, Finish, Request};
 use crate::random::Stream;
-use crate::sample::{Before, Scratch};
 
 /// A prompt that holds pages.
 pub(super) struct Group {
@@ -12,8 +13,8 @@ pub(super) struct Group {
     pub table: Vec<u32>,
     /// positions whose keys and values are in the pages
     pub cached: usize,
-    /// of the prompt's last token; empty while the prompt is being computed
-    pub logits: Vec<f32>,
+    /// first tokens of the samples that wait, with their log-probabilities; nothing while the prompt is being computed
+    pub first: Option<VecDeque<(u32, f32)>>,
 }
 
 /// A completion in the making.
@@ -28,7 +29,6 @@ pub(super) struct Sequence {
     pub ids: Vec<u32>,
     pub logprobs: Vec<f32>,
     pub finish: Option<Finish>,
-    pub scratch: Scratch,
 }
 
 impl Sequence {
@@ -37,14 +37,18 @@ impl Sequence {
         Sequence {
             request,
             sample,
-            stream: Stream::of(seed, r.key, sample as u64),
+            stream: Sequence::stream(r, sample, seed),
             table,
             cached: r.prompt.len(),
             ids: Vec::new(),
             logprobs: Vec::new(),
             finish: None,
-            scratch: Scratch::default(),
         }
+    }
+
+    /// The random numbers of a sample.
+    pub fn stream(r: &Request, sample: usize, seed: u64) -> Stream {
+        Stream::of(seed, r.key, sample as u64)
     }
 }
 
@@ -52,15 +56,6 @@ impl Engine<'_> {
     /// Tokens that may not come before `min_tokens` have.
     pub(super) fn early(&self) -> Vec<u32> {
         self.policy.config.eos_token_ids.iter().chain(&self.limits.stop_tokens).copied().collect()
-    }
-
-    /// Draws the next token of one sequence and decides whether it ends.
-    pub(super) fn draw(&self, prompt: &[u32], s: &mut Sequence, logits: &[f32]) {
-        let drawn = s.ids.len();
-        let banned = if drawn < self.limits.min_tokens { self.early() } else { Vec::new() };
-        let before = Before { prompt, drawn: &s.ids, banned: &banned };
-        let (token, logprob) = self.sampling.draw(logits, s.stream.at(drawn as u64), before, &mut s.scratch);
-        self.take(s, token, logprob);
     }
 
     /// Appends a token that was drawn, and decides whether the sequence ends.

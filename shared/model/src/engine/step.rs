@@ -1,13 +1,11 @@
 //! One forward pass: a row for each running sequence, and rows of prompts within the budget.
 
-use std::sync::Mutex;
-
 use anyhow::Result;
-use r1_kernels::threads;
 
 use super::schedule::Run;
 use super::sequence::Sequence;
 use crate::network::Attend;
+use crate::random::Stream;
 use crate::sample::{Before, Draw};
 
 /// The rows of a step.
@@ -66,50 +64,44 @@ impl Run<'_, '_> {
             let to = g.cached + count;
             filled.push((to, count > 0 && rows.push(prompt, &[], &g.table, g.cached, to)));
         }
-        // A device draws itself.
-        let early = engine.early();
-        let complete = self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete);
-        let draws = complete.filter(|_| engine.policy.device().is_some()).map(|(s, _)| {
-            let banned = if s.ids.len() < engine.limits.min_tokens { &early[..] } else { &[] };
-            let prompt = &self.requests[s.request].prompt;
-            Draw { stream: s.stream, before: Before { prompt, drawn: &s.ids, banned } }
-        });
-        let draws: Vec<Draw> = draws.collect();
+        // One draw of each sequence that is up to date, and the first ones of all samples of a prompt that is complete.
+        let (early, requests, limits) = (engine.early(), self.requests, &engine.limits);
+        let draw = |row: usize, stream: Stream, prompt, drawn| {
+            let drawn: &[u32] = drawn;
+            let banned = if drawn.len() < limits.min_tokens { &early[..] } else { &[] };
+            Draw { row, stream, before: Before { prompt, drawn, banned } }
+        };
+        let mut draws: Vec<Draw> = Vec::with_capacity(rows.last.len());
+        for (s, _) in self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete) {
+            draws.push(draw(draws.len(), s.stream, &requests[s.request].prompt[..], &s.ids));
+        }
+        let mut row = draws.len();
+        for (g, _) in self.groups.iter().zip(&filled).filter(|(_, (_, complete))| *complete) {
+            let r = &requests[g.request];
+            let streams = (g.started..r.samples).map(|sample| Sequence::stream(r, sample, limits.seed));
+            draws.extend(streams.map(|stream| draw(row, stream, &r.prompt[..], &[])));
+            row += 1;
+        }
         let attend = Attend::Paged { caches: engine.pages.caches(), tables: &rows.tables, lens: &rows.lens };
-        let (tokens, positions) = (&rows.tokens, &rows.positions);
-        let (last, out) = (&rows.last, &mut self.logits);
-        let sampling = &engine.sampling;
-        let drawn = engine.policy.logits_or_draws(tokens, positions, attend, last, sampling, &draws, out)?;
-        let mut drawn = drawn.map(Vec::into_iter);
+        let (tokens, positions, sampling) = (&rows.tokens, &rows.positions, &engine.sampling);
+        let drawn =
+            engine.policy.draws(tokens, positions, attend, &rows.last, sampling, &draws, &mut self.room)?;
+        let mut drawn = drawn.into_iter();
         engine.progress.steps += 1;
 
-        let (engine, requests) = (&*engine, self.requests);
-        let mut logits = self.logits.chunks_exact(engine.policy.config.vocab_size);
-        let mut count = 0;
-        let mut draws: Vec<Mutex<(&mut Sequence, &[f32])>> = Vec::new();
         for (s, (cached, complete)) in self.running.iter_mut().zip(advanced) {
             s.cached = cached;
-            if let Some(drawn) = &mut drawn {
-                if complete && let Some((token, logprob)) = drawn.next() {
-                    engine.take(s, token, logprob);
-                    count += 1;
-                }
-            } else if complete && let Some(row) = logits.next() {
-                draws.push(Mutex::new((s, row)));
+            if complete && let Some((token, logprob)) = drawn.next() {
+                engine.take(s, token, logprob);
+                engine.progress.tokens += 1;
             }
         }
-        threads::parallel(draws.len(), |i| {
-            let (s, row) = &mut *draws[i].lock().unwrap_or_else(|e| e.into_inner());
-            engine.draw(&requests[s.request].prompt, s, row);
-        });
-        count += draws.len();
-        self.engine.progress.tokens += count;
         for (g, (cached, complete)) in self.groups.iter_mut().zip(filled) {
             g.cached = cached;
-            if complete && let Some(row) = logits.next() {
-                g.logits = row.to_vec();
-                let prompt = &self.requests[g.request].prompt;
-                self.engine.prefixes.insert(prompt, &mut g.table, &mut self.engine.pages);
+            if complete {
+                let r = &requests[g.request];
+                g.first = Some(drawn.by_ref().take(r.samples - g.started).collect());
+                engine.prefixes.insert(&r.prompt, &mut g.table, &mut engine.pages);
             }
         }
         Ok(())

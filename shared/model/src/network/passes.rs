@@ -10,7 +10,7 @@ use super::layer::LayerTape;
 use super::{Gradients, Policy};
 use crate::batch::Packed;
 use crate::device;
-use crate::sample::{Draw, Sampling};
+use crate::sample::{Draw, Room, Sampling};
 
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +132,11 @@ impl Policy {
         Ok(())
     }
 
-    /// As [`Policy::logits`]; a device makes `draws` itself, one for each of the first rows: it gives their tokens with
-    /// their log-probabilities, and only the logits of the other rows.
+    /// A token and its log-probability for each of `draws`, from the logits of the chosen rows; a device draws itself.
     ///
     /// # Errors
     /// A device's.
-    pub fn logits_or_draws(
+    pub fn draws(
         &self,
         tokens: &[u32],
         positions: &[u32],
@@ -145,13 +144,13 @@ impl Policy {
         rows: &[u32],
         sampling: &Sampling,
         draws: &[Draw],
-        out: &mut Vec<f32>,
-    ) -> Result<Option<Vec<(u32, f32)>>> {
-        if let Some(network) = self.device.as_ref().filter(|_| !draws.is_empty()) {
-            return network.draws(tokens, positions, attend, rows, sampling, draws, out).map(Some);
+        room: &mut Room,
+    ) -> Result<Vec<(u32, f32)>> {
+        if let Some(network) = &self.device {
+            return network.draws(tokens, positions, attend, rows, sampling, draws);
         }
-        self.logits(tokens, positions, attend, rows, out)?;
-        Ok(None)
+        self.logits(tokens, positions, attend, rows, &mut room.logits)?;
+        Ok(sampling.draw_all(self.config.vocab_size, draws, room))
     }
 
     /// What the head is applied to at the rows that predict the batch's targets: [targets, C].
