@@ -113,3 +113,27 @@ fn a_policy_is_sampled_scored_and_trained_on_a_device_as_on_the_cpu() {
     let selftest = ask("--selftest");
     assert!(selftest.code() == 0 && selftest.stderr.contains("agrees"), "{}", selftest.stderr);
 }
+
+/// What a batch-invariant device samples, it finds again to the bit when it trains.
+#[test]
+fn a_batch_invariant_device_recomputes_the_bits_that_it_sampled() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "qwen-tiny");
+    let policy = text(&policy);
+    if !built(policy, "{\"prompt\":\"1 + 1\"}\n") {
+        return;
+    }
+    let tasks = run("r1-tasks", &["--count", "3", "--seed", "4", "-q"], "").success();
+    let ordered = ["--device", "cuda", "--batch-invariant", "-q"];
+    let draw = [policy, "--max-tokens", "12", "-n", "4", "--temperature", "0.8"];
+    let drawn = emulated("r1-rollout", &[&draw[..], &ordered].concat(), &tasks).success();
+    let rewarded = run("r1-reward", &["-q"], &drawn).success();
+    let advantaged = run("r1-advantage", &["-q"], &rewarded).success();
+    let (out, metrics) = (dir.path().join("out"), dir.path().join("metrics.jsonl"));
+    let train = [policy, "-", "-o", text(&out), "--check-logprobs", "0", "--metrics", text(&metrics)];
+    emulated("r1-grpo", &[&train[..], &ordered].concat(), &advantaged).success();
+    let lines = std::fs::read_to_string(&metrics).expect("metrics");
+    let apart: Vec<f64> =
+        rows(&lines).iter().filter_map(|line| line["logprob_max_difference"].as_f64()).collect();
+    assert_eq!(apart, [0.0]);
+}
