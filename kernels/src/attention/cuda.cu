@@ -220,6 +220,31 @@ static __device__ void put(const T *rows, const u32 *places, T *cache, int width
 extern "C" __global__ void cache_put_f32(const float *rows, const u32 *places, float *cache, int width) { put(rows, places, cache, width); }
 extern "C" __global__ void cache_put_bf16(const bf16 *rows, const u32 *places, bf16 *cache, int width) { put(rows, places, cache, width); }
 
+// Pages of a list, one after the other: a block a page, `width` words each.
+extern "C" __global__ void cache_pages(const u64 *cache, const u32 *pages, u64 *to, int width) {
+  const u64 *from = cache + (u64)pages[blockIdx.x] * width;
+  to += (u64)blockIdx.x * width;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) to[i] = from[i];
+}
+
+// What the latents of a list of pages were expanded to, [page · slot][head][nope + dv], with the rotary keys that all heads share, to
+// these pages' keys and values; a block a position, a warp a head. A page that is named twice is written twice, with the same values.
+template <class U>
+static __device__ void expand(const U *expanded, const U *shared, const u32 *pages, U *k, U *v, int heads, int nope, int rope, int dv) {
+  int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+  u64 place = (u64)pages[blockIdx.x / 32] * 32 + blockIdx.x % 32;
+  for (int h = warp; h < heads; h += warps) {
+    const U *from = expanded + ((u64)blockIdx.x * heads + h) * (nope + dv);
+    U *key = k + (place * heads + h) * (nope + rope), *value = v + (place * heads + h) * dv;
+    for (int i = lane; i < nope; i += WARP) key[i] = from[i];
+    for (int i = lane; i < rope; i += WARP) key[nope + i] = shared[place * rope + i];
+    for (int i = lane; i < dv; i += WARP) value[i] = from[nope + i];
+  }
+}
+extern "C" __global__ void cache_expand_f32(const float *expanded, const float *shared, const u32 *pages, float *k, float *v, int heads, int nope, int rope, int dv) { expand(expanded, shared, pages, k, v, heads, nope, rope, dv); }
+extern "C" __global__ void cache_expand_bf16(const bf16 *expanded, const bf16 *shared, const u32 *pages, bf16 *k, bf16 *v, int heads, int nope, int rope, int dv) { expand(expanded, shared, pages, k, v, heads, nope, rope, dv); }
+extern "C" __global__ void cache_expand_words(const u64 *expanded, const u64 *shared, const u32 *pages, u64 *k, u64 *v, int heads, int nope, int rope, int dv) { expand(expanded, shared, pages, k, v, heads, nope, rope, dv); }
+
 // --- backward ---
 
 // dot[row] = dout·out, a warp a row (token · head).

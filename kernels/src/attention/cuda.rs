@@ -6,9 +6,11 @@
 use super::{Segment, Shape};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
 
+mod latent;
 mod paged;
 mod plan;
 
+pub use latent::LatentCache;
 pub use paged::{Cache, Room, Rows, decode_rows};
 pub use plan::Plan;
 

@@ -13,10 +13,10 @@ const PAIRS: usize = 16;
 
 /// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.
 pub struct Cache<T: Float> {
-    s: Shape,
+    pub(super) s: Shape,
     pages: usize,
-    k: Buffer<T>,
-    v: Buffer<T>,
+    pub(super) k: Buffer<T>,
+    pub(super) v: Buffer<T>,
 }
 
 impl<T: Float> Cache<T> {

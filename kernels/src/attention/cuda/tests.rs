@@ -286,3 +286,49 @@ fn in_a_batch_invariant_device_pages_give_the_bits_of_a_packed_batch() {
         in_pages_as_packed(device, shape(18, 1, 8, 8), |x| x.to_vec());
     });
 }
+
+/// Latents are stored, copied, read back and laid out as keys and values of all heads, by words or value by value.
+#[test]
+fn latents_become_the_keys_and_values_of_their_pages() {
+    fn check<T: Float + PartialEq + std::fmt::Debug>(device: &Device, of: fn(&[f32]) -> Vec<T>) {
+        for (heads, rank, nope, rope, dv) in [(1, 5, 3, 2, 1), (3, 6, 4, 4, 8), (5, 16, 40, 8, 36)] {
+            let s = shape(heads, heads, nope + rope, dv);
+            let pages = 6;
+            let mut latents = LatentCache::<T>::with_pages(device, pages, rank, rope).unwrap();
+            let mut cache = Cache::<T>::with_pages(device, pages, s).unwrap();
+            assert_eq!(latents.bytes(), pages * PAGE * (rank + rope) * size_of::<T>());
+            let places: Vec<u32> = [4, 1, 2].iter().flat_map(|p| (0..32).map(move |i| p * 32 + i)).collect();
+            let (l, r) = (of(&values(1, 96 * rank, 1.0)), of(&values(2, 96 * rope, 1.0)));
+            latents.write_rows(on(device, &places).all(), on(device, &l).all(), on(device, &r).all()).unwrap();
+            latents.copy_page(4, 5, 7).unwrap();
+            latents.clear_page(2).unwrap();
+            let list = on(device, &[5u32, 1, 2, 2]);
+            let mut read = on(device, &vec![T::default(); 128 * rank]);
+            latents.read_pages(list.all(), read.all_mut()).unwrap();
+            let read = read.download("test").unwrap();
+            assert_eq!(read[..7 * rank], l[..7 * rank]);
+            assert_eq!(read[32 * rank..64 * rank], l[32 * rank..64 * rank]);
+            assert!(read[64 * rank..].iter().all(|x| *x == T::default()));
+            let each = heads * (nope + dv);
+            let expanded = of(&values(3, 128 * each, 1.0));
+            latents.expand(list.all(), on(device, &expanded).all(), &mut cache).unwrap();
+            let (k, v) = (cache.k.download("test").unwrap(), cache.v.download("test").unwrap());
+            for (page, slots, from) in [(5, 7, 0), (1, 32, 32)] {
+                for slot in 0..slots {
+                    for h in 0..heads {
+                        let from_head = &expanded[(from + slot) * each + h * (nope + dv)..][..nope + dv];
+                        let at = ((page * 32) + slot) * heads + h;
+                        let key = &k[at * (nope + rope)..][..nope + rope];
+                        assert_eq!(key[..nope], from_head[..nope]);
+                        assert_eq!(key[nope..], r[(from + slot) * rope..][..rope]);
+                        assert_eq!(v[at * dv..][..dv], from_head[nope..]);
+                    }
+                }
+            }
+        }
+    }
+    each_device(|device| {
+        check::<f32>(device, <[f32]>::to_vec);
+        check::<u16>(device, narrow);
+    });
+}
