@@ -6,7 +6,7 @@
 
 mod prefixes;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use r1_kernels::Precision;
 use r1_kernels::attention::{Cache, LatentCache, PAGE, Shape};
 
@@ -41,32 +41,39 @@ pub struct PageForm {
     pub shape: Shape,
     /// what they are stored as
     pub precision: Precision,
-    /// values of a row of latents, where these are kept in place of keys and values
-    pub latent: Option<usize>,
+    /// where latents are kept in place of keys and values: values of a latent, and of the rotary key that all heads share
+    pub latent: Option<(usize, usize)>,
+    /// whether it lies on a device, which pads no row
+    pub on_device: bool,
 }
 
 impl PageForm {
     /// Bytes that one page takes over all layers.
     pub fn bytes(&self) -> usize {
-        let expanded = Cache::with_pages(1, self.shape, self.precision).bytes();
-        match self.latent {
-            Some(width) => LatentCache::with_pages(1, width, self.precision).bytes() * self.layers + expanded,
-            None => expanded * self.layers,
+        let PageForm { layers, shape: s, precision, latent, on_device } = *self;
+        let expanded = if on_device {
+            let size = if precision == Precision::Bf16 { size_of::<u16>() } else { size_of::<f32>() };
+            PAGE * s.kv_heads * (s.dk + s.dv) * size
+        } else {
+            Cache::with_pages(1, s, precision).bytes()
+        };
+        match latent {
+            Some((rank, rope)) => {
+                LatentCache::with_pages(1, rank + rope, precision).bytes() * layers + expanded
+            }
+            None => expanded * layers,
         }
     }
 
     /// The caches of `pages` pages.
     fn caches(&self, pages: usize, device: Option<&Device>) -> Result<Caches> {
-        let PageForm { layers, shape, precision, latent } = *self;
+        let PageForm { layers, shape, precision, latent, .. } = *self;
         Ok(match (device, latent) {
-            (Some(_), Some(_)) => {
-                bail!("a device's cache holds keys and values, no latents; leave --kv-cache out")
-            }
-            (Some(device), None) => {
-                Caches::Device(device::Caches::new(device, pages, layers, shape, precision)?)
-            }
-            (None, Some(width)) => Caches::Latent(Latents {
-                layers: (0..layers).map(|_| LatentCache::with_pages(pages, width, precision)).collect(),
+            (Some(device), _) => Caches::Device(device::Caches::new(device, pages, self)?),
+            (None, Some((rank, rope))) => Caches::Latent(Latents {
+                layers: (0..layers)
+                    .map(|_| LatentCache::with_pages(pages, rank + rope, precision))
+                    .collect(),
                 expanded: Cache::with_pages(pages, shape, precision),
             }),
             (None, None) => {
@@ -91,7 +98,7 @@ impl Pages {
     /// `pages` pages, on `device` where one is given.
     ///
     /// # Errors
-    /// The device has no room for them, or keeps no such form.
+    /// The device has no room for them.
     pub fn with_capacity(pages: usize, form: &PageForm, device: Option<&Device>) -> Result<Pages> {
         Ok(Pages {
             caches: form.caches(pages, device)?,

@@ -141,7 +141,7 @@ mod tests {
 
     fn pages(count: usize) -> Pages {
         let shape = Shape { heads: 1, kv_heads: 1, dk: 2, dv: 2, scale: 1.0 };
-        let form = PageForm { layers: 1, shape, precision: Precision::F32, latent: None };
+        let form = PageForm { layers: 1, shape, precision: Precision::F32, latent: None, on_device: false };
         Pages::with_capacity(count, &form, None).expect("the host has room")
     }
 

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use anyhow::{Result, bail};
-use r1_kernels::attention::Shape;
 use r1_kernels::{Precision, adamw, head, rope};
 
 use crate::batch::Packed;
+use crate::cache::PageForm;
 use crate::config::Config;
 use crate::network::toward::Toward;
 use crate::network::values::Values;
@@ -275,7 +275,7 @@ impl Moments {
 }
 
 impl Caches {
-    pub(crate) fn new(d: &Device, _: usize, _: usize, _: Shape, _: Precision) -> Result<Caches> {
+    pub(crate) fn new(d: &Device, _: usize, _: &PageForm) -> Result<Caches> {
         match d.0 {}
     }
 

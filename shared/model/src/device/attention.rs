@@ -6,8 +6,8 @@ use r1_kernels::attention::{self, Shape};
 use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::rope;
 
-use super::cache::{Caches, Layers};
-use super::latent::Latent;
+use super::cache::{Caches, Kept, Layers};
+use super::latent::{Latent, Seen};
 use super::tensors::{Compute, Gradients, Network};
 use crate::parameters::AttentionIndex;
 
@@ -15,8 +15,8 @@ use crate::parameters::AttentionIndex;
 pub(super) enum There<'a> {
     /// a packed batch on its own
     Packed(&'a attention::cuda::Plan),
-    /// rows whose keys and values lie in pages
-    Paged { caches: &'a mut Caches, rows: &'a attention::cuda::Rows },
+    /// rows whose keys and values lie in pages; `seen` are the pages that they see, where the pages hold latents
+    Paged { caches: &'a mut Caches, rows: &'a attention::cuda::Rows, seen: Option<Seen<'a>> },
 }
 
 /// What the backward pass of an attention block needs.
@@ -47,22 +47,22 @@ pub(super) struct Norms<A: Compute> {
 /// q, k and v of a batch's rows, rotated, and what else is kept.
 pub(super) type Inputs<A> = (Buffer<A>, Buffer<A>, Buffer<A>, Extra<A>);
 
-/// The layer's cache in the type that the policy computes in.
+/// The layers' pages in the type that the policy computes in.
 pub(super) trait Cached: Compute {
-    fn cache(caches: &mut Caches, layer: usize) -> &mut attention::cuda::Cache<Self>;
+    fn kept(caches: &mut Caches) -> &mut Kept<Self>;
 }
 
 impl Cached for f32 {
-    fn cache(caches: &mut Caches, layer: usize) -> &mut attention::cuda::Cache<f32> {
-        let Layers::F32(layers) = &mut caches.layers else { unreachable!("a cache for a policy in f32") };
-        &mut layers[layer]
+    fn kept(caches: &mut Caches) -> &mut Kept<f32> {
+        let Layers::F32(kept) = &mut caches.layers else { unreachable!("a cache for a policy in f32") };
+        kept
     }
 }
 
 impl Cached for u16 {
-    fn cache(caches: &mut Caches, layer: usize) -> &mut attention::cuda::Cache<u16> {
-        let Layers::Bf16(layers) = &mut caches.layers else { unreachable!("a cache for a policy in bf16") };
-        &mut layers[layer]
+    fn kept(caches: &mut Caches) -> &mut Kept<u16> {
+        let Layers::Bf16(kept) = &mut caches.layers else { unreachable!("a cache for a policy in bf16") };
+        kept
     }
 }
 
@@ -108,7 +108,18 @@ impl Network {
         let (index, d, s) = (&self.index.layers[layer].attention, &self.device, self.shape());
         let (q, k, v, extra) = match index {
             AttentionIndex::Gqa { .. } => self.gqa_inputs(index, h, positions)?,
-            AttentionIndex::Mla { .. } => self.latent_inputs(index, h, positions)?,
+            AttentionIndex::Mla { .. } => {
+                let (q, made, latent) = self.latent_inputs(index, h, positions)?;
+                let (k, v) = match there {
+                    There::Paged { caches, rows, seen: Some(seen) } => {
+                        let Kept::Latents(kept) = A::kept(caches) else { unreachable!("latents were listed") };
+                        self.expand_seen(layer, &made, kept, rows.places(), *seen)?;
+                        (Buffer::uninit(d, "the keys", 0)?, Buffer::uninit(d, "the values", 0)?)
+                    }
+                    _ => self.expand(index, &made)?,
+                };
+                (q, k, v, Extra::Latent(latent))
+            }
         };
         let rows = positions.len();
         let mut out = Buffer::uninit(d, "attention::forward", rows * s.heads * s.dv)?;
@@ -118,9 +129,14 @@ impl Network {
                 let (out, lse) = (out.all_mut(), lse.all_mut());
                 attention::cuda::forward(d, q.all(), k.all(), v.all(), plan, s, out, lse)?;
             }
-            There::Paged { caches, rows } => {
-                let cache = A::cache(caches, layer);
-                cache.write_rows(rows.places(), k.all(), v.all())?;
+            There::Paged { caches, rows, .. } => {
+                let cache = match A::kept(caches) {
+                    Kept::Values(layers) => {
+                        layers[layer].write_rows(rows.places(), k.all(), v.all())?;
+                        &layers[layer]
+                    }
+                    Kept::Latents(kept) => &kept.expanded,
+                };
                 attention::cuda::decode_rows(d, q.all(), cache, rows, out.all_mut())?;
             }
         }

@@ -1,13 +1,15 @@
-//! Multi-head latent attention on a device: what it makes of a row is one key and value per head, as on the host.
+//! Multi-head latent attention on a device: what it makes of a row is one key and value per head, as on the host. Where the cache keeps
+//! latents, a layer makes keys and values of all that its rows see before it attends.
 
 use anyhow::Result;
+use r1_kernels::attention::PAGE;
 use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::linear::cuda::{Columns, columns, fold};
 use r1_kernels::rope;
 
-use super::attention::{Extra, Inputs};
+use super::cache::Latents;
 use super::tensors::{Compute, Gradients, Network};
-use crate::config::Attention;
+use crate::config::{Attention, Config};
 use crate::network::LOW_RANK_EPS;
 use crate::parameters::{AttentionIndex, QueryIndex};
 
@@ -15,6 +17,50 @@ use crate::parameters::{AttentionIndex, QueryIndex};
 pub(super) struct Latent<A: Compute> {
     query: Option<Buffer<A>>,
     latent: Buffer<A>,
+}
+
+/// What MLA's keys and values are made from.
+pub(super) struct LatentRows<A: Compute> {
+    /// latents after their norm, [T, rank]
+    normed: Buffer<A>,
+    /// keys that all heads share, rotated, [T, rope]
+    shared: Buffer<A>,
+}
+
+/// Most values that latents are expanded to at once, over all heads.
+const VALUES: usize = 1 << 25;
+
+/// The pages that some row of a step sees, each once, and perhaps the spare page again and again behind them.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub pages: View<'a, u32>,
+    /// how many of them are expanded together: the list is a multiple of it
+    pub together: usize,
+}
+
+/// Pages that are expanded together where `pages` are seen.
+pub(super) fn together(c: &Config, pages: usize) -> usize {
+    let most = (VALUES / (PAGE * expanded_width(c))).max(1);
+    pages.div_ceil(pages.div_ceil(most).max(1)).max(1)
+}
+
+/// Values that a latent is expanded to.
+fn expanded_width(c: &Config) -> usize {
+    c.heads * (c.dk() - c.rope.dim + c.dv())
+}
+
+/// What [`Seen`] lists: `pages` is how many pages there are besides the spare one, which follows them. At most a quarter more than are seen, so
+/// that lengths repeat, and a multiple of [`together`].
+pub(super) fn seen(c: &Config, tables: &[&[u32]], lens: &[usize], spare: u32) -> Vec<u32> {
+    let mut marked = vec![false; spare as usize];
+    for (table, len) in tables.iter().zip(lens) {
+        table[..len.div_ceil(PAGE)].iter().for_each(|&page| marked[page as usize] = true);
+    }
+    let mut pages: Vec<u32> = (0..spare).filter(|&page| marked[page as usize]).collect();
+    let step = (pages.len().next_power_of_two() / 4).max(1);
+    let room = pages.len().next_multiple_of(step);
+    pages.resize(room.next_multiple_of(together(c, room)), spare);
+    pages
 }
 
 /// The columns that an MLA block's matrices are made of.
@@ -75,13 +121,14 @@ impl Network {
         Ok(rope::cuda::apply(d, x, 1, width, 0, positions.all(), table, pairing, inverse)?)
     }
 
+    /// Queries, and what keys and values are made from.
     pub(super) fn latent_inputs<A: Compute>(
         &self,
         index: &AttentionIndex,
         h: View<'_, A>,
         positions: &Buffer<u32>,
-    ) -> Result<Inputs<A>> {
-        let AttentionIndex::Mla { query, kv_a, kv_norm, kv_b, .. } = index else { unreachable!() };
+    ) -> Result<(Buffer<A>, LatentRows<A>, Latent<A>)> {
+        let AttentionIndex::Mla { query, kv_a, kv_norm, .. } = index else { unreachable!() };
         let (d, rows, heads, p) = (&self.device, positions.len(), self.config.heads, self.parts());
         let (mut q, low_rank) = match query {
             QueryIndex::Full(w) => (self.project(h, *w, None)?, None),
@@ -99,13 +146,56 @@ impl Network {
         columns(d, both.all(), p.rope_of_both, 1, shared.all_mut(), whole(p.rope))?;
         self.rotate_shared(&mut shared, p.rope, positions, false)?;
         let (normed, _) = self.normed::<A, A>(latent.all(), *kv_norm, LOW_RANK_EPS)?;
-        let expanded: Buffer<A> = self.project(normed.all(), *kv_b, None)?;
+        Ok((q, LatentRows { normed, shared }, Latent { query: low_rank, latent }))
+    }
+
+    /// Keys and values of all heads: [T, heads · dk], [T, heads · dv].
+    pub(super) fn expand<A: Compute>(
+        &self,
+        index: &AttentionIndex,
+        made: &LatentRows<A>,
+    ) -> Result<(Buffer<A>, Buffer<A>)> {
+        let AttentionIndex::Mla { kv_b, .. } = index else { unreachable!() };
+        let (d, heads, p) = (&self.device, self.config.heads, self.parts());
+        let (rows, shared) = (made.normed.len() / p.rank, made.shared.all());
+        let expanded: Buffer<A> = self.project(made.normed.all(), *kv_b, None)?;
         let mut k = Buffer::uninit(d, "the keys", rows * heads * p.key.stride)?;
         let mut v = Buffer::uninit(d, "the values", rows * heads * p.value.stride)?;
         columns(d, expanded.all(), p.key_of_expanded, 1, k.all_mut(), p.key)?;
-        columns(d, shared.all(), whole(p.rope), heads, k.all_mut(), p.rope_of_key)?;
+        columns(d, shared, whole(p.rope), heads, k.all_mut(), p.rope_of_key)?;
         columns(d, expanded.all(), p.value_of_expanded, 1, v.all_mut(), p.value)?;
-        Ok((q, k, v, Extra::Latent(Latent { query: low_rank, latent })))
+        Ok((k, v))
+    }
+
+    /// The pages of a list that [`seen`] made; `None` where it is empty, as no latents are kept.
+    pub(super) fn seen<'a>(&self, pages: View<'a, u32>) -> Option<Seen<'a>> {
+        let together = together(&self.config, pages.len());
+        (!pages.is_empty()).then_some(Seen { pages, together })
+    }
+
+    /// Writes the rows' latents to a layer's pages, and makes the keys and values of all that the rows see. What is kept are operands of the
+    /// product that expands them: the keys and values are those of [`Network::expand`] on the rows themselves, as far as a row of a product
+    /// does not depend on the others.
+    pub(super) fn expand_seen<A: Compute>(
+        &self,
+        layer: usize,
+        made: &LatentRows<A>,
+        kept: &mut Latents<A>,
+        places: View<'_, u32>,
+        seen: Seen<'_>,
+    ) -> Result<()> {
+        let AttentionIndex::Mla { kv_b, .. } = &self.index.layers[layer].attention else { unreachable!() };
+        let latents = &mut kept.layers[layer];
+        latents.write_rows(places, made.normed.all(), made.shared.all())?;
+        for start in (0..seen.pages.len()).step_by(seen.together) {
+            let pages = seen.pages.part(start..start + seen.together);
+            let rows = seen.together * PAGE;
+            let mut normed = Buffer::uninit(&self.device, "the latents", rows * self.parts().rank)?;
+            latents.read_pages(pages, normed.all_mut())?;
+            let expanded: Buffer<A> = self.project(normed.all(), *kv_b, None)?;
+            latents.expand(pages, expanded.all(), &mut kept.expanded)?;
+        }
+        Ok(())
     }
 
     pub(super) fn latent_backward<A: Compute>(

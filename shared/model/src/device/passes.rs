@@ -6,6 +6,7 @@ use r1_kernels::cuda::{Buffer, View, ViewMut};
 use r1_kernels::{Precision, attention, embedding, head, linear, rmsnorm};
 
 use super::attention::{Cached, There};
+use super::latent;
 use super::layer::LayerTape;
 use super::tensors::{Compute, Gradients, Network, Table};
 use crate::batch::Packed;
@@ -185,7 +186,14 @@ impl Network {
                     unreachable!("a policy on a device has its cache there")
                 };
                 let rows = attention::cuda::Rows::of(&self.device, tables, lens, self.shape())?;
-                self.hidden::<A>(tokens, positions, &mut There::Paged { caches, rows: &rows })?
+                let listed = if caches.of_latents() {
+                    latent::seen(&self.config, tables, lens, caches.spare)
+                } else {
+                    Vec::new()
+                };
+                let listed = self.upload("pages", &listed)?;
+                let seen = self.seen(listed.all());
+                self.hidden::<A>(tokens, positions, &mut There::Paged { caches, rows: &rows, seen })?
             }
         };
         let (_, normed, _) = self.last_norm::<A>(&x, rows)?;

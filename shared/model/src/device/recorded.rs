@@ -18,6 +18,7 @@ use super::attention::{Cached, There};
 use super::cache::Caches;
 use super::draws::keys;
 use super::is_out_of_memory;
+use super::latent::seen;
 use super::passes::by_precision;
 use super::tensors::Network;
 use crate::sample::{Draw, Sampling};
@@ -29,12 +30,20 @@ struct Made {
     adapted: bool,
 }
 
+/// What a recording has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Size {
+    room: Room,
+    /// pages of latents that are expanded
+    seen: usize,
+}
+
 /// The recordings of a cache.
 #[derive(Default)]
 pub(super) struct Steps {
     made: Option<Made>,
     /// nothing for a size that was met once
-    by_size: HashMap<Room, Option<Step>>,
+    by_size: HashMap<Size, Option<Step>>,
     /// the device had no room for them, or nobody wants them
     off: bool,
     /// steps that were replayed
@@ -50,7 +59,7 @@ impl Steps {
 
 /// A recorded step.
 struct Step {
-    /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs]`
+    /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs | pages of latents]`
     inputs: Buffer<u32>,
     /// [rows, V]
     logits: Buffer<f32>,
@@ -77,7 +86,7 @@ impl Decode<'_> {
     }
 
     /// What goes up.
-    fn words(&self, room: Room, network: &Network, spare: u32) -> Vec<u32> {
+    fn words(&self, room: Room, network: &Network, spare: u32, seen: &[u32]) -> Vec<u32> {
         let mut words: Vec<u32> = keys(self.draws).collect();
         let places: Vec<u32> = self.draws.iter().map(Draw::place).collect();
         words.resize(2 * room.rows, 0);
@@ -86,6 +95,7 @@ impl Decode<'_> {
             words.resize((3 + i) * room.rows, 0);
         }
         words.extend(Rows::words(&network.device, self.tables, self.lens, room, spare, network.shape()));
+        words.extend_from_slice(seen);
         words
     }
 }
@@ -105,12 +115,15 @@ impl Network {
         if caches.steps.made != Some(made) {
             caches.steps = Steps { made: Some(made), replayed: caches.steps.replayed, ..Steps::default() };
         }
-        let room = step.room();
-        let words = step.words(room, self, caches.spare);
-        let mut found = match caches.steps.by_size.insert(room, None) {
+        let (room, spare) = (step.room(), caches.spare);
+        let latents = caches.of_latents();
+        let seen = if latents { seen(&self.config, step.tables, step.lens, spare) } else { Vec::new() };
+        let words = step.words(room, self, spare, &seen);
+        let size = Size { room, seen: seen.len() };
+        let mut found = match caches.steps.by_size.insert(size, None) {
             None => return Ok(None),
             Some(Some(found)) => found,
-            Some(None) => match by_precision!(self, A => self.record::<A>(caches, &words, room)) {
+            Some(None) => match by_precision!(self, A => self.record::<A>(caches, &words, size)) {
                 Ok(found) => found,
                 Err(e) if is_out_of_memory(&e) => {
                     caches.steps.stop();
@@ -126,16 +139,16 @@ impl Network {
         let part = |at: usize, len: usize| found.inputs.part(at..at + len);
         let drawn =
             self.draw(logits, sampling, step.draws, part(0, 2 * n).cast(), part(4 * room.rows, n), None)?;
-        caches.steps.by_size.insert(room, Some(found));
+        caches.steps.by_size.insert(size, Some(found));
         caches.steps.replayed += 1;
         Ok(Some(drawn))
     }
 
-    fn record<A: Cached>(&self, caches: &mut Caches, words: &[u32], room: Room) -> Result<Step> {
+    fn record<A: Cached>(&self, caches: &mut Caches, words: &[u32], size: Size) -> Result<Step> {
         let (d, op) = (&self.device, "a decode step");
         let inputs = Buffer::of(d, op, words)?;
-        let mut logits = Buffer::uninit(d, op, room.rows * self.config.vocab_size)?;
-        let recording = d.record(op, || self.decode::<A>(caches, inputs.all(), room, logits.all_mut()))?;
+        let mut logits = Buffer::uninit(d, op, size.room.rows * self.config.vocab_size)?;
+        let recording = d.record(op, || self.decode::<A>(caches, inputs.all(), size, logits.all_mut()))?;
         Ok(Step { inputs, logits, recording })
     }
 
@@ -144,17 +157,20 @@ impl Network {
         &self,
         caches: &mut Caches,
         inputs: View<'_, u32>,
-        room: Room,
+        Size { room, seen }: Size,
         logits: ViewMut<'_, f32>,
     ) -> Result<()> {
         let (d, n, op) = (&self.device, room.rows, "a decode step");
         let part = |i: usize| inputs.part(i * n..(i + 1) * n);
-        let rows = Rows::within(d, inputs.part(5 * n..inputs.len()), room)?;
+        let end = inputs.len() - seen;
+        let rows = Rows::within(d, inputs.part(5 * n..end), room)?;
+        let seen = self.seen(inputs.part(end..inputs.len()));
         let mut positions = Buffer::uninit(d, op, n)?;
         positions.all_mut().copy_from(op, part(3))?;
         let mut x = self.embed_there(part(2))?;
         for layer in 0..self.config.layers {
-            self.layer_through::<A>(layer, &mut x, &positions, &mut There::Paged { caches, rows: &rows })?;
+            let mut there = There::Paged { caches, rows: &rows, seen };
+            self.layer_through::<A>(layer, &mut x, &positions, &mut there)?;
         }
         let (normed, _) = self.normed::<f32, A>(x.all(), self.index.final_norm, self.config.rms_norm_eps)?;
         self.head_logits::<A>(&normed, logits)

@@ -50,15 +50,16 @@ impl Policy {
     /// # Errors
     /// The policy has no latents.
     pub(crate) fn page_form(&self, latent: bool) -> Result<PageForm> {
-        let width = match self.config.attention {
-            Attention::Mla { kv_lora_rank, qk_rope_head_dim, .. } => Some(kv_lora_rank + qk_rope_head_dim),
+        let widths = match self.config.attention {
+            Attention::Mla { kv_lora_rank, qk_rope_head_dim, .. } => Some((kv_lora_rank, qk_rope_head_dim)),
             Attention::Gqa { .. } => None,
         };
-        if latent && width.is_none() {
+        if latent && widths.is_none() {
             bail!("this policy's attention has no latents to cache; leave --kv-cache out");
         }
         let (layers, shape, precision) = (self.config.layers, self.shape(), self.precision);
-        Ok(PageForm { layers, shape, precision, latent: width.filter(|_| latent) })
+        let on_device = self.device().is_some();
+        Ok(PageForm { layers, shape, precision, latent: widths.filter(|_| latent), on_device })
     }
 
     fn latent(&self) -> Latent {

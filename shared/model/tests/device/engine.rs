@@ -208,3 +208,60 @@ fn recorded_steps_draw_the_same_bits() {
         }
     });
 }
+
+/// What a run draws within `pages` pages of what its limits say, by recordings or not, and its counters.
+fn within_pages(
+    policy: &Policy,
+    requests: &[Request],
+    pages: usize,
+    limits: &Limits,
+    recorded: bool,
+) -> (Vec<(Vec<u32>, Vec<f32>)>, Progress) {
+    let plan = |kv_bytes: usize| {
+        Engine::plan(policy, None, Sampling::default(), Limits { kv_bytes, ..limits.clone() }).unwrap()
+    };
+    let page = plan(64 << 20).progress().page_bytes;
+    let mut engine = plan(pages * page);
+    if !recorded {
+        engine.without_recordings();
+    }
+    let mut drawn = Vec::new();
+    let keep = |_: usize, group: Vec<Completion>| {
+        drawn.extend(group.into_iter().map(|c| (c.ids, c.logprobs)));
+        Ok(())
+    };
+    engine.run(requests, keep).unwrap();
+    (drawn, engine.progress())
+}
+
+/// A cache of latents gives the bits of one of keys and values: where sequences are interrupted, share pages and copy them, by recordings or not.
+#[test]
+fn latents_give_the_bits_of_keys_and_values() {
+    on_devices(&[7], |device| {
+        for (name, precision) in [("deepseek-v3", Precision::Bf16), ("deepseek-v2", Precision::F32)] {
+            let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
+            let mut policy = Policy::load(&dir(name), options).unwrap();
+            policy.config.eos_token_ids.clear();
+            let all = sequences(&golden(name).0);
+            let request =
+                |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let values = limits(72, 0);
+            let latents = Limits { latents: true, ..values.clone() };
+            let (want, made) = within_pages(&policy, &requests, 1000, &values, false);
+            for (pages, recorded) in [(1000, true), (12, true), (12, false)] {
+                let (found, kept) = within_pages(&policy, &requests, pages, &latents, recorded);
+                assert!(found == want, "{name}: {pages} pages, recorded {recorded}");
+                assert_eq!(kept.interrupted > 0, pages < 100, "{name}: {kept:?}");
+                println!("{name}: {} of {} steps replayed", kept.replayed, kept.steps);
+                assert_eq!(kept.replayed > 0, recorded, "{name}: {kept:?}");
+                assert!(kept.page_bytes < made.page_bytes, "{name}: {kept:?}");
+            }
+        }
+        let options = LoadOptions::frozen(None).on(Some(device.clone()));
+        let dense = Policy::load(&dir("qwen2"), options).unwrap();
+        let refused =
+            Engine::plan(&dense, None, Sampling::default(), Limits { latents: true, ..limits(9, 9) });
+        assert!(refused.is_err_and(|e| e.to_string().contains("no latents")));
+    });
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use r1_model::batch::Sequence;
 use r1_model::checkpoint::SaveDtype;
 use r1_model::device::Device;
-use r1_model::engine::{Completion, Engine, Limits, Request, kv_bytes};
+use r1_model::engine::{Completion, Engine, Limits, Progress, Request, kv_bytes};
 use r1_model::lora::Saved;
 use r1_model::network::toward::{Teacher, Toward};
 use r1_model::network::{Attend, Gradients, Recompute};
