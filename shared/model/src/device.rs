@@ -43,10 +43,13 @@ mod toward;
 
 #[cfg(not(feature = "cuda"))]
 pub use absent::{
-    Caches, Device, Gradients, Moments, Network, Tape, count, is_out_of_memory, logits_bytes, open,
+    Caches, Device, Gradients, Moments, Network, Tape, count, expanded_bytes, is_out_of_memory, logits_bytes,
+    open,
 };
 #[cfg(feature = "cuda")]
 pub use cache::Caches;
+#[cfg(feature = "cuda")]
+pub use latent::expanded_bytes;
 #[cfg(feature = "cuda")]
 pub use open::{count, is_out_of_memory, logits_bytes, open};
 #[cfg(feature = "cuda")]

@@ -44,7 +44,7 @@ impl Local {
             min_tokens: 0,
             max_sequences: sequences,
             prefill_tokens: prefill,
-            kv_bytes: kv_bytes(&policy, ask.kv_memory, sequences, prefill).map_err(wrong)?,
+            kv_bytes: kv_bytes(&policy, ask.kv_memory, sequences, prefill, false).map_err(wrong)?,
             latents: false,
             longest_first: false,
             stop: Vec::new(),

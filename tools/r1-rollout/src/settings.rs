@@ -159,13 +159,14 @@ impl Flags {
 
     /// What bounds the run.
     pub fn limits(&self, args: &Args, tokenizer: &Tokenizer, policy: &Policy) -> Result<Limits> {
+        let (prefill, latents) = (args.micro_tokens, self.kv_cache == Kept::Latents);
         Ok(Limits {
             max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
             max_sequences: self.sequences,
-            prefill_tokens: args.micro_tokens,
-            kv_bytes: kv_bytes(policy, self.kv_memory, self.sequences, args.micro_tokens)?,
-            latents: self.kv_cache == Kept::Latents,
+            prefill_tokens: prefill,
+            kv_bytes: kv_bytes(policy, self.kv_memory, self.sequences, prefill, latents)?,
+            latents,
             longest_first: self.longest_first,
             stop: self.stop.clone(),
             stop_tokens: self.stop_tokens(tokenizer)?,

@@ -64,6 +64,11 @@ pub fn logits_bytes(_: usize, _: usize, _: bool) -> usize {
     0
 }
 
+/// Nothing is held.
+pub fn expanded_bytes(_: &Config, _: usize) -> usize {
+    0
+}
+
 impl Device {
     /// Whether a row's bits depend on no other row.
     pub fn is_batch_invariant(&self) -> bool {

@@ -40,8 +40,19 @@ pub(super) struct Seen<'a> {
 
 /// Pages that are expanded together where `pages` are seen.
 pub(super) fn together(c: &Config, pages: usize) -> usize {
-    let most = (VALUES / (PAGE * expanded_width(c))).max(1);
-    pages.div_ceil(pages.div_ceil(most).max(1)).max(1)
+    pages.div_ceil(pages.div_ceil(most(c)).max(1)).max(1)
+}
+
+/// The most of them.
+fn most(c: &Config) -> usize {
+    (VALUES / (PAGE * expanded_width(c))).max(1)
+}
+
+/// Bytes (of f32) that latents of `positions` positions at most, and what they are expanded to, hold at once.
+pub fn expanded_bytes(c: &Config, positions: usize) -> usize {
+    let Attention::Mla { kv_lora_rank: rank, .. } = c.attention else { return 0 };
+    let rows = PAGE * positions.div_ceil(PAGE).min(most(c));
+    rows * (rank + expanded_width(c)) * size_of::<f32>()
 }
 
 /// Values that a latent is expanded to.
@@ -57,7 +68,7 @@ pub(super) fn seen(c: &Config, tables: &[&[u32]], lens: &[usize], spare: u32) ->
         table[..len.div_ceil(PAGE)].iter().for_each(|&page| marked[page as usize] = true);
     }
     let mut pages: Vec<u32> = (0..spare).filter(|&page| marked[page as usize]).collect();
-    let step = (pages.len().next_power_of_two() / 4).max(1);
+    let step = (pages.len().next_power_of_two() / 8).max(1);
     let room = pages.len().next_multiple_of(step);
     pages.resize(room.next_multiple_of(together(c, room)), spare);
     pages
@@ -243,5 +254,83 @@ impl Network {
         columns(d, dshared.all(), whole(p.rope), 1, dboth.all_mut(), p.rope_of_both)?;
         self.learn(dboth.all(), h, *kv_a, None, grads)?;
         self.back_into(dboth.all(), *kv_a, dh, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use r1_kernels::attention::cuda::{Rows, decode_rows};
+    use r1_kernels::cuda::Device;
+
+    use super::*;
+    use crate::device::cache::{Caches, Kept, Layers};
+    use crate::{LoadOptions, Policy, Precision};
+
+    fn policy(device: Option<&Device>) -> Policy {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints/deepseek-v3");
+        let options = LoadOptions::frozen(Some(Precision::F32)).on(device.cloned());
+        Policy::load(&dir, options).expect("a checkpoint of the tests")
+    }
+
+    #[test]
+    fn each_page_is_listed_once_and_little_besides() {
+        let mut config = policy(None).config;
+        let (a, b): (Vec<u32>, Vec<u32>) = ((0..10).collect(), vec![0, 1, 12]);
+        let tables: [&[u32]; 3] = [&a, &b, &a];
+        assert_eq!(seen(&config, &tables, &[33, 65, 1], 20), [0, 1, 12]);
+        assert_eq!(seen(&config, &tables, &[130, 65, 1], 20), [0, 1, 2, 3, 4, 12]);
+        assert_eq!(seen(&config, &tables, &[320, 65, 1], 20), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 20]);
+        assert_eq!(together(&config, 12), 12);
+        // As DeepSeek-V3: 128 heads of 128 and 128 values, of which 32 pages are as many as fit.
+        config.heads = 128;
+        let Attention::Mla { qk_nope_head_dim, v_head_dim, .. } = &mut config.attention else { panic!() };
+        (*qk_nope_head_dim, *v_head_dim) = (128, 128);
+        let all: Vec<u32> = (0..1000).collect();
+        for pages in [1, 31, 32, 33, 64, 65, 100, 1000] {
+            let list = seen(&config, &[&all], &[pages * PAGE], 1000);
+            let at_once = together(&config, list.len());
+            assert!(at_once <= 32 && list.len().is_multiple_of(at_once), "{pages}: {at_once} of {}", list.len());
+            assert!(list.len() * 4 <= pages * 5, "{pages}: {}", list.len());
+            assert!(list[..pages] == all[..pages] && list[pages..].iter().all(|&page| page == 1000));
+        }
+        let page = PAGE * (config.heads * 256 + 18) * 4;
+        assert_eq!([1, 900, usize::MAX].map(|n| expanded_bytes(&config, n)), [page, 29 * page, 32 * page]);
+    }
+
+    #[test]
+    fn how_many_pages_are_expanded_together_changes_no_bit() {
+        let device = match Device::emulated(5) {
+            Ok(device) => device,
+            Err(error) => return eprintln!("skipped: {error}"),
+        };
+        let policy = policy(Some(&device));
+        let network = policy.there().expect("it is on the device");
+        let (s, form) = (network.shape(), policy.page_form(true).expect("it has latents"));
+        let (table, len) = ([3u32, 0, 5, 1], 120);
+        let lens: Vec<usize> = (1..=len).collect();
+        let tables = vec![&table[..]; len];
+        let values = |n: usize, by: f32| -> Buffer<f32> {
+            let values: Vec<f32> = (0..n).map(|i| (i as f32 * by).sin()).collect();
+            Buffer::of(&device, "test", &values).unwrap()
+        };
+        let p = network.parts();
+        let made = LatentRows { normed: values(len * p.rank, 0.37), shared: values(len * p.rope, 0.71) };
+        let q = values(len * s.heads * s.dk, 0.13);
+        let out = |together: usize| {
+            let mut caches = Caches::new(&device, 6, &form).unwrap();
+            let Layers::F32(Kept::Latents(kept)) = &mut caches.layers else { panic!() };
+            let rows = Rows::of(&device, &tables, &lens, s).unwrap();
+            let list = Buffer::of(&device, "test", &[0u32, 1, 3, 5, 6, 6]).unwrap();
+            let seen = Seen { pages: list.all(), together };
+            network.expand_seen(1, &made, kept, rows.places(), seen).unwrap();
+            let mut out = Buffer::<f32>::uninit(&device, "test", len * s.heads * s.dv).unwrap();
+            decode_rows(&device, q.all(), &kept.expanded, &rows, out.all_mut()).unwrap();
+            out.download("test").unwrap()
+        };
+        let want = out(6);
+        assert!(want.iter().all(|x| x.is_finite()));
+        assert!(out(1) == want && out(3) == want);
     }
 }

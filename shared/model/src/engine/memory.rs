@@ -13,23 +13,39 @@ const ON_HOST: usize = 1024;
 const TENTHS: usize = 9;
 
 /// Bytes for keys and values: `given` MiB; else on the host 1024 MiB, on a device nine tenths of what is free there beside a
-/// step of `sequences` sequences and `prefill` prompt tokens. An engine takes no more of them than its sequences could fill.
+/// step of `sequences` sequences and `prefill` prompt tokens, which makes keys and values of `latents` where these are kept. An engine takes
+/// no more of them than its sequences could fill.
 ///
 /// # Errors
 /// The device does not say what it has free.
-pub fn kv_bytes(policy: &Policy, given: Option<usize>, sequences: usize, prefill: usize) -> Result<usize> {
+pub fn kv_bytes(
+    policy: &Policy,
+    given: Option<usize>,
+    sequences: usize,
+    prefill: usize,
+    latents: bool,
+) -> Result<usize> {
     match (given, policy.device()) {
         (Some(mib), _) => Ok(mib.saturating_mul(1 << 20)),
         (None, None) => Ok(ON_HOST << 20),
         (None, Some(device)) => {
             let (free, _) = device.memory()?;
-            Ok(free.saturating_sub(step_bytes(&policy.config, sequences, prefill)) / 10 * TENTHS)
+            let c = &policy.config;
+            let expanded = if latents { expanded_bytes(c, sequences) } else { 0 };
+            let step = step_bytes(c, sequences, prefill).saturating_add(expanded);
+            Ok(free.saturating_sub(step) / 10 * TENTHS)
         }
     }
 }
 
 /// A device keeps recordings of steps of other sizes, with their memory: taken for as many steps as this.
 const RECORDINGS: usize = 4;
+
+/// Bytes that latents on the way to keys and values hold, in a step of `sequences` sequences and in recordings.
+fn expanded_bytes(c: &Config, sequences: usize) -> usize {
+    let positions = sequences.saturating_mul(c.max_position_embeddings);
+    (1 + RECORDINGS) * device::expanded_bytes(c, positions)
+}
 
 /// Bytes that a step holds on a device beside weights and cache, all in f32: logits and the weights that are drawn by, and
 /// one layer's activations, because a layer finds its blocks where the one before left them.

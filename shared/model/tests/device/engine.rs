@@ -143,13 +143,18 @@ fn memory_for_keys_and_values_is_what_the_device_has_left() {
     each_device(|device| {
         let options = LoadOptions::frozen(None).on(Some(device.clone()));
         let policy = Policy::load(&dir("qwen2"), options).unwrap();
-        assert_eq!(kv_bytes(&policy, Some(3), 5, 16).unwrap(), 3 << 20);
+        assert_eq!(kv_bytes(&policy, Some(3), 5, 16, false).unwrap(), 3 << 20);
         let (free, total) = device.memory().unwrap();
         let (few, many) =
-            (kv_bytes(&policy, None, 5, 16).unwrap(), kv_bytes(&policy, None, 500, 16).unwrap());
+            (kv_bytes(&policy, None, 5, 16, false).unwrap(), kv_bytes(&policy, None, 500, 16, false).unwrap());
         assert!(few > free / 2 && few <= free / 10 * 9 && many < few, "{few} and {many} of {free}");
         // Beside what is free less a step there is nothing left.
-        assert_eq!(kv_bytes(&policy, None, total, 16).unwrap(), 0);
+        assert_eq!(kv_bytes(&policy, None, total, 16, false).unwrap(), 0);
+        // Latents on the way to keys and values take their room.
+        let options = LoadOptions::frozen(None).on(Some(device.clone()));
+        let latent = Policy::load(&dir("deepseek-v3"), options).unwrap();
+        let [values, latents] = [false, true].map(|kept| kv_bytes(&latent, None, 5, 16, kept).unwrap());
+        assert!(latents < values && latents > values / 2, "{latents} of {values}");
         let too_many = Limits { max_sequences: 1 << 30, kv_bytes: 4 * total, ..limits(40, 0) };
         let error = Engine::plan(&policy, None, Sampling::default(), too_many).err().unwrap();
         let error = format!("{error:#}");
