@@ -188,7 +188,15 @@ impl Device {
     /// # Errors
     /// There is no g++, or the target is not x86-64 Linux.
     pub fn emulated(order: u64) -> Result<Device, Error> {
-        Ok(Device::of(Arc::new(emulation::Emulated::new(order)?)))
+        Device::emulated_with(order, emulation::MEMORY)
+    }
+
+    /// As [`Device::emulated`], with so many bytes of memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn emulated_with(order: u64, memory: usize) -> Result<Device, Error> {
+        Ok(Device::of(Arc::new(emulation::Emulated::new(order, memory)?)))
     }
 
     /// What the card calls itself.

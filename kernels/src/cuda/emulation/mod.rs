@@ -16,8 +16,8 @@ use super::{Arg, Backing, Error, Grid, Product, Source, module, product};
 
 const SHIM: &str = include_str!("shim.h");
 
-/// Bytes that the emulated card claims to have.
-const MEMORY: usize = 4 << 30;
+/// Bytes that the emulated card claims to have where nobody says.
+pub(super) const MEMORY: usize = 4 << 30;
 
 /// Bytes at either end of a fresh block that are NaN.
 const FILLED: usize = 32 << 20;
@@ -47,6 +47,7 @@ pub(super) struct Emulated {
     room: Room,
     recordings: Mutex<Recordings>,
     order: u64,
+    memory: usize,
     used: Mutex<HashMap<u64, Mapping>>,
     peak: AtomicUsize,
 }
@@ -68,13 +69,14 @@ struct Kernel {
 static LOADED: Mutex<Option<HashMap<&'static str, HashMap<String, Kernel>>>> = Mutex::new(None);
 
 impl Emulated {
-    pub fn new(order: u64) -> Result<Emulated, Error> {
+    pub fn new(order: u64, memory: usize) -> Result<Emulated, Error> {
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
             return Err(Error::Absent("the emulated card runs on x86-64 Linux only".into()));
         }
         if Command::new("g++").arg("--version").output().is_ok_and(|o| o.status.success()) {
             let (room, recordings) = (Room::default(), Mutex::default());
-            Ok(Emulated { room, recordings, order, used: Mutex::default(), peak: AtomicUsize::new(0) })
+            let (used, peak) = (Mutex::default(), AtomicUsize::new(0));
+            Ok(Emulated { room, recordings, order, memory, used, peak })
         } else {
             Err(Error::Absent("the emulated card needs g++".into()))
         }
@@ -174,7 +176,7 @@ impl Backing for Emulated {
 
     fn memory(&self) -> Result<(usize, usize), Error> {
         let used: usize = self.used().values().map(|m| m.bytes).sum();
-        Ok((MEMORY.saturating_sub(used), MEMORY))
+        Ok((self.memory.saturating_sub(used), self.memory))
     }
 
     fn peak(&self) -> usize {

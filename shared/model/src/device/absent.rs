@@ -103,7 +103,7 @@ impl Caches {
         match self.0 {}
     }
 
-    pub(crate) fn without_recordings(&mut self) {
+    pub(crate) fn without_recordings(&mut self) -> bool {
         match self.0 {}
     }
 }

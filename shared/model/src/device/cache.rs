@@ -82,9 +82,9 @@ impl Caches {
         self.steps.replayed
     }
 
-    /// From now on no step is recorded.
-    pub(crate) fn without_recordings(&mut self) {
-        self.steps.stop();
+    /// From now on no step is recorded, and what was recorded is given up; whether any step might have been.
+    pub(crate) fn without_recordings(&mut self) -> bool {
+        self.steps.stop()
     }
 
     pub(crate) fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use r1_kernels::cuda::{Buffer, View};
 use r1_kernels::{Precision, head};
 
+use super::is_out_of_memory;
 use super::passes::by_precision;
 use super::recorded::Decode;
 use super::tensors::Network;
@@ -22,6 +23,24 @@ pub(super) fn keys(draws: &[Draw]) -> impl Iterator<Item = u32> {
 impl Network {
     /// Makes the draws from the logits of the chosen rows.
     pub(crate) fn draws(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        mut attend: Attend,
+        rows: &[u32],
+        sampling: &Sampling,
+        draws: &[Draw],
+    ) -> Result<Vec<(u32, f32)>> {
+        loop {
+            match self.drawn(tokens, positions, attend.again(), rows, sampling, draws) {
+                // Whatever the step has done, it does again.
+                Err(e) if is_out_of_memory(&e) && attend.without_recordings() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn drawn(
         &self,
         tokens: &[u32],
         positions: &[u32],

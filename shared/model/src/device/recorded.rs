@@ -5,6 +5,9 @@
 //! that what is met once costs no memory, and is recorded the second time. The recording ends in logits, by which tokens are drawn
 //! in one more call. What goes up is one block of words (and
 //! penalties where there are any), what comes down a token and a log-probability a row.
+//!
+//! A recording holds memory. Where a step finds none left, be it for a new recording or beside those that there are, all are given up for
+//! good, and the step is made again without.
 
 use std::collections::HashMap;
 
@@ -17,7 +20,6 @@ use r1_kernels::cuda::{Buffer, Recording, View, ViewMut};
 use super::attention::{Cached, There};
 use super::cache::Caches;
 use super::draws::keys;
-use super::is_out_of_memory;
 use super::latent::seen;
 use super::passes::by_precision;
 use super::tensors::Network;
@@ -51,9 +53,11 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// No step is recorded any more.
-    pub fn stop(&mut self) {
-        *self = Steps { off: true, replayed: self.replayed, ..Steps::default() };
+    /// No step is recorded any more; whether any might have been.
+    pub fn stop(&mut self) -> bool {
+        let before = std::mem::take(self);
+        *self = Steps { off: true, replayed: before.replayed, ..Steps::default() };
+        !before.off
     }
 }
 
@@ -123,14 +127,7 @@ impl Network {
         let mut found = match caches.steps.by_size.insert(size, None) {
             None => return Ok(None),
             Some(Some(found)) => found,
-            Some(None) => match by_precision!(self, A => self.record::<A>(caches, &words, size)) {
-                Ok(found) => found,
-                Err(e) if is_out_of_memory(&e) => {
-                    caches.steps.stop();
-                    return Ok(None);
-                }
-                Err(e) => return Err(e),
-            },
+            Some(None) => by_precision!(self, A => self.record::<A>(caches, &words, size))?,
         };
         let op = "a decode step";
         found.inputs.all_mut().upload(op, &words)?;

@@ -28,6 +28,25 @@ pub enum Attend<'a> {
     },
 }
 
+#[cfg(feature = "cuda")]
+impl Attend<'_> {
+    /// The same, for a shorter time.
+    pub(crate) fn again(&mut self) -> Attend<'_> {
+        match self {
+            Attend::Packed(segments) => Attend::Packed(segments),
+            Attend::Paged { caches, tables, lens } => Attend::Paged { caches, tables, lens },
+        }
+    }
+
+    /// A device's cache gives up its recordings; whether it had any to give up.
+    pub(crate) fn without_recordings(&mut self) -> bool {
+        match self {
+            Attend::Paged { caches: Caches::Device(caches), .. } => caches.without_recordings(),
+            _ => false,
+        }
+    }
+}
+
 /// What the backward pass of an attention block needs.
 pub(super) struct AttentionTape {
     q: Buffer,

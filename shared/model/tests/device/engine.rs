@@ -115,7 +115,7 @@ fn in_a_batch_invariant_device_sampling_and_training_share_every_bit() {
                 let long = all.concat().into_iter().cycle().take(300).collect();
                 all.push(long);
             }
-            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 2 };
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 4 };
             let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
             let sampling = Sampling::default();
             let bounds = |sequences| Limits { max_sequences: sequences, ..limits(6, 1000) };
@@ -214,19 +214,14 @@ fn recorded_steps_draw_the_same_bits() {
     });
 }
 
-/// What a run draws within `pages` pages of what its limits say, by recordings or not, and its counters.
-fn within_pages(
+/// What a run draws, by recordings or not, and its counters.
+fn run(
     policy: &Policy,
     requests: &[Request],
-    pages: usize,
     limits: &Limits,
     recorded: bool,
 ) -> (Vec<(Vec<u32>, Vec<f32>)>, Progress) {
-    let plan = |kv_bytes: usize| {
-        Engine::plan(policy, None, Sampling::default(), Limits { kv_bytes, ..limits.clone() }).unwrap()
-    };
-    let page = plan(64 << 20).progress().page_bytes;
-    let mut engine = plan(pages * page);
+    let mut engine = Engine::plan(policy, None, Sampling::default(), limits.clone()).unwrap();
     if !recorded {
         engine.without_recordings();
     }
@@ -251,11 +246,14 @@ fn latents_give_the_bits_of_keys_and_values() {
             let request =
                 |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
             let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
-            let values = limits(72, 0);
+            let values = Limits { kv_bytes: 64 << 20, ..limits(72, 0) };
             let latents = Limits { latents: true, ..values.clone() };
-            let (want, made) = within_pages(&policy, &requests, 1000, &values, false);
+            let (want, made) = run(&policy, &requests, &values, false);
+            let page = Engine::plan(&policy, None, Sampling::default(), latents.clone()).unwrap();
+            let page = page.progress().page_bytes;
             for (pages, recorded) in [(1000, true), (12, true), (12, false)] {
-                let (found, kept) = within_pages(&policy, &requests, pages, &latents, recorded);
+                let latents = Limits { kv_bytes: pages * page, ..latents.clone() };
+                let (found, kept) = run(&policy, &requests, &latents, recorded);
                 assert!(found == want, "{name}: {pages} pages, recorded {recorded}");
                 assert_eq!(kept.interrupted > 0, pages < 100, "{name}: {kept:?}");
                 println!("{name}: {} of {} steps replayed", kept.replayed, kept.steps);
@@ -268,5 +266,39 @@ fn latents_give_the_bits_of_keys_and_values() {
         let refused =
             Engine::plan(&dense, None, Sampling::default(), Limits { latents: true, ..limits(9, 9) });
         assert!(refused.is_err_and(|e| e.to_string().contains("no latents")));
+    });
+}
+
+/// Where recordings find no room, or leave none for a step, the run goes on without them, to the same bits.
+#[test]
+fn recordings_that_do_not_fit_are_given_up() {
+    if std::env::var("R1_CUDA").is_ok_and(|how| how == "card") {
+        return eprintln!("skipped: a card's memory is what it is");
+    }
+    on_devices(&[7], |ample| {
+        let drawn = |device: &Device, recorded: bool| {
+            let options = LoadOptions::frozen(Some(Precision::Bf16)).on(Some(device.clone()));
+            let mut policy = Policy::load(&dir("qwen2"), options).unwrap();
+            policy.config.eos_token_ids.clear();
+            let all = sequences(&golden("qwen2").0);
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 4 };
+            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let limits = Limits { prefill_tokens: 8, max_sequences: 12, ..limits(72, 120) };
+            run(&policy, &requests, &limits, recorded)
+        };
+        let (want, alone) = drawn(ample, false);
+        let least = ample.peak();
+        let (found, all) = drawn(ample, true);
+        let most = ample.peak();
+        assert!(found == want);
+        assert!(alone.replayed == 0 && all.replayed > 0 && most > least, "{least} to {most} bytes, {all:?}");
+        let mut replayed = Vec::new();
+        for memory in [least, (least + most) / 2, most - 1] {
+            let (found, progress) = drawn(&Device::emulated_with(7, memory).unwrap(), true);
+            assert!(found == want, "{memory} bytes");
+            replayed.push(progress.replayed);
+        }
+        println!("{replayed:?} of {} steps replayed in {least} to {most} bytes", all.replayed);
+        assert!(replayed.iter().all(|n| *n < all.replayed) && replayed.iter().any(|n| *n > 0), "{replayed:?}");
     });
 }
