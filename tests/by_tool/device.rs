@@ -6,6 +6,25 @@ use crate::harness::{Outcome, command, rows, run, scratch, wait};
 use std::path::Path;
 use std::process::Stdio;
 
+/// What a cache keeps of a policy with latent attention changes no byte of what is drawn on a device.
+#[test]
+fn a_cache_of_latents_gives_the_rows_of_keys_and_values_on_a_device() {
+    let dir = scratch();
+    let (policy, _) = policy(dir.path(), "r1-tiny");
+    let tasks = run("r1-tasks", &["--count", "3", "--seed", "4", "-q"], "").success();
+    if !built(text(&policy), &tasks) {
+        return;
+    }
+    let draw = |more: &[&str]| {
+        let flags = [text(&policy), "--device", "cuda", "--max-tokens", "12", "-n", "2", "-q"];
+        emulated("r1-rollout", &[&flags[..], more].concat(), &tasks).success()
+    };
+    let values = draw(&[]);
+    assert_eq!(rows(&values).len(), 6);
+    assert!(draw(&["--kv-cache", "latents"]) == values);
+    assert!(draw(&["--kv-cache", "latents", "--kv-memory", "1", "--sequences", "2"]) == values);
+}
+
 /// Runs a tool where `R1_CUDA` names the emulated device.
 fn emulated(tool: &str, arguments: &[&str], stdin: &str) -> Outcome {
     let mut command = command(tool, arguments);

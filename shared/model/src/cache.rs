@@ -71,9 +71,7 @@ impl PageForm {
         Ok(match (device, latent) {
             (Some(device), _) => Caches::Device(device::Caches::new(device, pages, self)?),
             (None, Some((rank, rope))) => Caches::Latent(Latents {
-                layers: (0..layers)
-                    .map(|_| LatentCache::with_pages(pages, rank + rope, precision))
-                    .collect(),
+                layers: (0..layers).map(|_| LatentCache::with_pages(pages, rank + rope, precision)).collect(),
                 expanded: Cache::with_pages(pages, shape, precision),
             }),
             (None, None) => {

@@ -64,8 +64,8 @@ pub struct Flags {
     /// tenths of what is free there beside the weights and a step]
     #[arg(long, value_name = "MIB", conflicts_with = "endpoint")]
     kv_memory: Option<usize>,
-    /// What that memory keeps: keys and values, or the latents that an MLA policy makes them from (a fraction of the memory, the
-    /// same rows byte for byte, slower: each step makes keys and values anew)
+    /// What that memory keeps: keys and values, or the latents that an MLA policy makes them from (a fraction of the memory,
+    /// slower: each step makes keys and values anew; the same rows byte for byte, on a GPU with --batch-invariant)
     #[arg(long, default_value = "values", value_name = "FORM", value_enum, conflicts_with = "endpoint")]
     kv_cache: Kept,
     /// Begin with the longest prompts, so that no long one runs on alone at the end; the rows stay in their order, byte for

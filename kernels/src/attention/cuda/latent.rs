@@ -1,7 +1,7 @@
 //! The paged cache of what MLA makes keys and values from, on a device, and the way from there to keys and values.
 
-use super::paged::Cache;
 use super::SOURCE;
+use super::paged::Cache;
 use crate::attention::{PAGE, Shape};
 use crate::cuda::{Arg, Device, Error, Float, Grid, View, ViewMut};
 
@@ -35,12 +35,7 @@ impl<T: Float> LatentCache<T> {
     ///
     /// # Panics
     /// When the sizes do not fit.
-    pub fn write_rows(
-        &mut self,
-        places: View<u32>,
-        latents: View<T>,
-        shared: View<T>,
-    ) -> Result<(), Error> {
+    pub fn write_rows(&mut self, places: View<u32>, latents: View<T>, shared: View<T>) -> Result<(), Error> {
         self.rows.write_rows(places, latents, shared)
     }
 
@@ -63,9 +58,7 @@ impl<T: Float> LatentCache<T> {
     /// # Panics
     /// When there is no such page.
     pub fn clear_page(&mut self, page: u32) -> Result<(), Error> {
-        let (op, s, page) = ("attention::LatentCache::clear_page", self.rows.s, page as usize * PAGE);
-        self.rows.k.part_mut(page * s.dk..(page + PAGE) * s.dk).clear(op)?;
-        self.rows.v.part_mut(page * s.dv..(page + PAGE) * s.dv).clear(op)
+        self.rows.clear_page(page)
     }
 
     /// Bytes that the pages take.

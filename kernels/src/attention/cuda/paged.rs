@@ -104,6 +104,21 @@ impl<T: Float> Cache<T> {
         Ok(())
     }
 
+    /// Zeros a page.
+    ///
+    /// # Errors
+    /// The device refused.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn clear_page(&mut self, page: u32) -> Result<(), Error> {
+        let (op, s, first) = ("attention::Cache::clear_page", self.s, page as usize * PAGE);
+        for (buffer, width) in [(&mut self.k, s.kv_heads * s.dk), (&mut self.v, s.kv_heads * s.dv)] {
+            buffer.part_mut(first * width..(first + PAGE) * width).clear(op)?;
+        }
+        Ok(())
+    }
+
     /// Bytes that the pages take.
     pub fn bytes(&self) -> usize {
         (self.k.len() + self.v.len()) * size_of::<T>()

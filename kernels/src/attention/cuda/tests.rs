@@ -299,7 +299,9 @@ fn latents_become_the_keys_and_values_of_their_pages() {
             assert_eq!(latents.bytes(), pages * PAGE * (rank + rope) * size_of::<T>());
             let places: Vec<u32> = [4, 1, 2].iter().flat_map(|p| (0..32).map(move |i| p * 32 + i)).collect();
             let (l, r) = (of(&values(1, 96 * rank, 1.0)), of(&values(2, 96 * rope, 1.0)));
-            latents.write_rows(on(device, &places).all(), on(device, &l).all(), on(device, &r).all()).unwrap();
+            latents
+                .write_rows(on(device, &places).all(), on(device, &l).all(), on(device, &r).all())
+                .unwrap();
             latents.copy_page(4, 5, 7).unwrap();
             latents.clear_page(2).unwrap();
             let list = on(device, &[5u32, 1, 2, 2]);

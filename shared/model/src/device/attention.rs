@@ -112,7 +112,9 @@ impl Network {
                 let (q, made, latent) = self.latent_inputs(index, h, positions)?;
                 let (k, v) = match there {
                     There::Paged { caches, rows, seen: Some(seen) } => {
-                        let Kept::Latents(kept) = A::kept(caches) else { unreachable!("latents were listed") };
+                        let Kept::Latents(kept) = A::kept(caches) else {
+                            unreachable!("latents were listed")
+                        };
                         self.expand_seen(layer, &made, kept, rows.places(), *seen)?;
                         (Buffer::uninit(d, "the keys", 0)?, Buffer::uninit(d, "the values", 0)?)
                     }

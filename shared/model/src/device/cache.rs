@@ -44,14 +44,16 @@ impl<A: Float> Kept<A> {
         let Some((rank, rope)) = form.latent else {
             return Ok(Kept::Values((0..form.layers).map(|_| values()).collect::<Result<_>>()?));
         };
+        // The rows that a recorded step lacks see the spare page, which is expanded only where the list of pages lacks some.
         let latents = || {
             let mut latents = LatentCache::with_pages(device, all, rank, rope)?;
-            // It is expanded where a list of pages lacks some.
             latents.clear_page(spare)?;
             Ok(latents)
         };
         let layers = (0..form.layers).map(|_| latents()).collect::<Result<_>>()?;
-        Ok(Kept::Latents(Latents { layers, expanded: values()? }))
+        let mut expanded = values()?;
+        expanded.clear_page(spare)?;
+        Ok(Kept::Latents(Latents { layers, expanded }))
     }
 
     fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {

@@ -291,7 +291,11 @@ mod tests {
         for pages in [1, 31, 32, 33, 64, 65, 100, 1000] {
             let list = seen(&config, &[&all], &[pages * PAGE], 1000);
             let at_once = together(&config, list.len());
-            assert!(at_once <= 32 && list.len().is_multiple_of(at_once), "{pages}: {at_once} of {}", list.len());
+            assert!(
+                at_once <= 32 && list.len().is_multiple_of(at_once),
+                "{pages}: {at_once} of {}",
+                list.len()
+            );
             assert!(list.len() * 4 <= pages * 5, "{pages}: {}", list.len());
             assert!(list[..pages] == all[..pages] && list[pages..].iter().all(|&page| page == 1000));
         }
