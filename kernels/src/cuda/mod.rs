@@ -34,6 +34,8 @@
 //!                  backward<T>(device, q, k, v, out: View<T>, lse: View<f32>, dout: View<T>, &Plan, shape, dq, dk, dv: ViewMut<T>)
 //!                  Cache<T>::with_pages(device, pages, shape)   .write_rows(places: View<u32>, k, v: View<T>)   .copy_page(from, to, slots)
 //!                    (a place is page · PAGE + slot)
+//!                  LatentCache<T>::with_pages(device, pages, rank, rope)   .write_rows(places: View<u32>, latents, shared: View<T>)
+//!                    .copy_page(from, to, slots)   .read_pages(pages: View<u32>, to: ViewMut<T>)   .expand(pages: View<u32>, expanded: View<T>, &mut Cache<T>)
 //!                  Rows::of(device, tables: &[&[u32]], lens: &[usize], shape)   .places()
 //!                  decode_rows<T>(device, q: View<T>, &Cache<T>, &Rows, out: ViewMut<T>)
 //!                    (on tensor cores where they serve; neighbours read their common pages once)

@@ -3,7 +3,8 @@
 #define EXPERTS 512
 #define GROUPS 64
 
-// The best of values[0..n] that is not taken yet, the first of equals: a lane looks at every 32nd.
+// The best of values[0..n] that is not taken yet, the first of equals: a lane looks at every 32nd. Among values that are no numbers some
+// place below n, be it another for each lane.
 static __device__ int best_of(const float *values, int n) {
   int lane = threadIdx.x % WARP, at = n;
   float best = -INF;
@@ -12,7 +13,7 @@ static __device__ int best_of(const float *values, int n) {
   for (int d = WARP / 2; d > 0; d /= 2) {
     float other = __shfl_xor_sync(EVERYONE, best, d);
     int where = __shfl_xor_sync(EVERYONE, at, d);
-    if (other > best || (other == best && where < at)) best = other, at = where;
+    if (where < n && (at == n || other > best || (other == best && where < at))) best = other, at = where;
   }
   return at;
 }

@@ -39,7 +39,8 @@ impl Plan {
     }
 }
 
-/// Scores, selection and weights for every row of logits `[T, E]`, as [`super::route`]. Logits are finite.
+/// Scores, selection and weights for every row of logits `[T, E]`, as [`super::route`]. Of logits that are no numbers come
+/// experts that exist, and weights that are no numbers.
 ///
 /// # Errors
 /// The device refused.
@@ -297,6 +298,25 @@ mod tests {
             Router { experts: 40, top_k: 6, groups: 4, top_groups: 2, normalize: false, ..plain },
             Router { experts: 1, top_k: 1, ..sigmoid },
         ]
+    }
+
+    /// A diverged policy's tokens go to experts that exist: what is wrong is told by the loss, not by a device that was lost.
+    #[test]
+    fn scores_that_are_no_numbers_lead_nowhere_else() {
+        each_device(|device| {
+            for r in routers() {
+                let mut logits = values(1, 3 * r.experts, 4.0);
+                logits[r.experts..2 * r.experts].fill(f32::NAN);
+                logits[2 * r.experts] = f32::NAN;
+                let routing = super::route(device, on(device, &logits).all(), None, &r).unwrap();
+                let experts = routing.experts.download("test").unwrap();
+                assert!(experts.iter().all(|&e| (e as usize) < r.experts), "{r:?}: {experts:?}");
+                let mut order =
+                    super::plan(device, &routing, r.experts).unwrap().order.download("test").unwrap();
+                order.sort_unstable();
+                assert!(order.into_iter().eq(0..3 * r.top_k as u32), "{r:?}");
+            }
+        });
     }
 
     #[test]
