@@ -75,12 +75,11 @@ impl Run<'_, '_> {
         for (s, _) in self.running.iter().zip(&advanced).filter(|(_, (_, complete))| *complete) {
             draws.push(draw(draws.len(), s.stream, &requests[s.request].prompt[..], &s.ids));
         }
-        let mut row = draws.len();
-        for (g, _) in self.groups.iter().zip(&filled).filter(|(_, (_, complete))| *complete) {
+        let complete = self.groups.iter().zip(&filled).filter(|(_, (_, complete))| *complete);
+        for (row, (g, _)) in (draws.len()..).zip(complete) {
             let r = &requests[g.request];
             let streams = (g.started..r.samples).map(|sample| Sequence::stream(r, sample, limits.seed));
             draws.extend(streams.map(|stream| draw(row, stream, &r.prompt[..], &[])));
-            row += 1;
         }
         let attend = Attend::Paged { caches: engine.pages.caches(), tables: &rows.tables, lens: &rows.lens };
         let (tokens, positions, sampling) = (&rows.tokens, &rows.positions, &engine.sampling);

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Completions and their log-probabilities.
+type Drawn = Vec<(Vec<u32>, Vec<f32>)>;
+
 fn limits(max_tokens: usize, pages: usize) -> Limits {
     Limits {
         max_tokens,
@@ -17,19 +20,14 @@ fn limits(max_tokens: usize, pages: usize) -> Limits {
     }
 }
 
-fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Vec<(Vec<u32>, Vec<f32>)> {
+fn draw(policy: &Policy, sampling: &Sampling, requests: &[Request]) -> Drawn {
     // A tenth of the vocabulary ends a completion, and may not do so at once.
     let ends = (0..policy.config.vocab_size as u32).step_by(10).collect();
     let limits = Limits { min_tokens: 5, stop_tokens: ends, ..limits(16, 1000) };
     draw_within(policy, sampling, requests, limits)
 }
 
-fn draw_within(
-    policy: &Policy,
-    sampling: &Sampling,
-    requests: &[Request],
-    limits: Limits,
-) -> Vec<(Vec<u32>, Vec<f32>)> {
+fn draw_within(policy: &Policy, sampling: &Sampling, requests: &[Request], limits: Limits) -> Drawn {
     let mut engine = Engine::plan(policy, None, sampling.clone(), limits).unwrap();
     let mut drawn = Vec::new();
     engine
@@ -115,7 +113,7 @@ fn in_a_batch_invariant_device_sampling_and_training_share_every_bit() {
                 let long = all.concat().into_iter().cycle().take(300).collect();
                 all.push(long);
             }
-            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 4 };
+            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 2 };
             let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
             let sampling = Sampling::default();
             let bounds = |sequences| Limits { max_sequences: sequences, ..limits(6, 1000) };
@@ -217,12 +215,7 @@ fn recorded_steps_draw_the_same_bits() {
 }
 
 /// What a run draws, by recordings or not, and its counters.
-fn run(
-    policy: &Policy,
-    requests: &[Request],
-    limits: &Limits,
-    recorded: bool,
-) -> (Vec<(Vec<u32>, Vec<f32>)>, Progress) {
+fn run(policy: &Policy, requests: &[Request], limits: &Limits, recorded: bool) -> (Drawn, Progress) {
     let mut engine = Engine::plan(policy, None, Sampling::default(), limits.clone()).unwrap();
     if !recorded {
         engine.without_recordings();
