@@ -131,11 +131,31 @@ struct Prefix {
   u64 ties, mass;
 };
 struct Histogram {
-  u64 mass[256];
+  u32 low[256], high[256];  // halves of a digit's mass
   u32 count[256];
   u64 mass_above;
   u32 count_above, edge;
 };
+
+// In halves, with the carry, because shared memory adds 32 bits in one instruction and 64 in a loop of trials, which tokens of one digit lose.
+static __device__ __forceinline__ void add_mass(Histogram *h, int digit, u64 mass) {
+  u32 low = (u32)mass, before = atomicAdd(&h->low[digit], low), high = (u32)(mass >> 32) + ((u32)(before + low) < low);
+  if (high) atomicAdd(&h->high[digit], high);
+}
+static __device__ __forceinline__ u64 mass_at(const Histogram *h, int digit) { return (u64)h->high[digit] << 32 | h->low[digit]; }
+
+// The mass of a whole row, in each thread.
+static __device__ u64 whole_mass(const float *weights, int v, u64 *room) {
+  u64 sum = 0;
+  for (int i = threadIdx.x; i < v; i += THREADS) sum += mass_of(weights[i]);
+  for (int d = WARP / 2; d > 0; d /= 2) sum += __shfl_xor_sync(EVERYONE, sum, d);
+  __syncthreads();
+  if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = sum;
+  __syncthreads();
+  sum = 0;
+  for (int i = 0; i < THREADS / WARP; i++) sum += room[i];
+  return sum;
+}
 
 // A digit of eight bits at a time, from the highest: the bin in which the prefix ends.
 static __device__ Prefix shortest_prefix(const float *weights, int v, u64 most, u64 enough, Histogram *h) {
@@ -143,13 +163,14 @@ static __device__ Prefix shortest_prefix(const float *weights, int v, u64 most, 
   u64 count_above = 0, mass_above = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
     __syncthreads();
-    for (int i = threadIdx.x; i < 256; i += THREADS) h->mass[i] = h->count[i] = 0;
+    for (int i = threadIdx.x; i < 256; i += THREADS) h->low[i] = h->high[i] = h->count[i] = 0;
     __syncthreads();
     for (int i = threadIdx.x; i < v; i += THREADS) {
       u32 bits = __float_as_uint(weights[i]);
       if (bits == 0 || (bits & known) != edge) continue;
-      atomicAdd(&h->count[bits >> shift & 255], 1u);
-      atomicAdd(&h->mass[bits >> shift & 255], mass_of(weights[i]));
+      int digit = bits >> shift & 255;
+      atomicAdd(&h->count[digit], 1u);
+      add_mass(h, digit, mass_of(weights[i]));
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -158,9 +179,10 @@ static __device__ Prefix shortest_prefix(const float *weights, int v, u64 most, 
       // The lowest bin with anything in it, where the whole row does not suffice.
       while (last < 255 && !h->count[last]) last++;
       for (; digit > last; digit--) {
-        if (count + h->count[digit] >= most || mass + h->mass[digit] >= enough) break;
+        u64 own = mass_at(h, digit);
+        if (count + h->count[digit] >= most || mass + own >= enough) break;
         count += h->count[digit];
-        mass += h->mass[digit];
+        mass += own;
       }
       h->edge = digit;
       h->count_above = count;
@@ -177,7 +199,7 @@ static __device__ Prefix shortest_prefix(const float *weights, int v, u64 most, 
   u64 ties = h->count[edge & 255], each = mass_of(__uint_as_float(edge));
   if (most - count_above < ties) ties = most - count_above;
   if (each && enough > mass_above) {
-    u64 needed = (enough - mass_above + each - 1) / each;
+    u64 needed = (enough - mass_above - 1) / each + 1;
     if (needed < ties) ties = needed;
   }
   if (ties == 0) ties = 1;
@@ -255,8 +277,7 @@ extern "C" __global__ void draw(const float *logits, const u32 *rows, const floa
         p = shortest_prefix(w, v, most, all, &histogram);
         total = p.mass;
       } else {
-        // The whole row's mass: a prefix without an end.
-        total = shortest_prefix(w, v, all, all, &histogram).mass;
+        total = whole_mass(w, v, ties_of);
       }
       if (top_p < 1.0f) p = shortest_prefix(w, v, most, (u64)ceil((double)top_p * (double)total), &histogram);
     }
@@ -264,14 +285,16 @@ extern "C" __global__ void draw(const float *logits, const u32 *rows, const floa
     // Each warp its part of the row: how much weighs there, and how many ties come before.
     int share = (v + warps * WARP - 1) / (warps * WARP) * WARP, start = warp * share, end = min(v, start + share);
     u64 ties = 0;
-    for (int i = start; i < end; i += WARP) {
-      bool tie = i + lane < end && __float_as_uint(w[i + lane]) == p.edge;
-      ties += __popc(__ballot_sync(EVERYONE, tie));
+    if (p.ties) {
+      for (int i = start; i < end; i += WARP) {
+        bool tie = i + lane < end && __float_as_uint(w[i + lane]) == p.edge;
+        ties += __popc(__ballot_sync(EVERYONE, tie));
+      }
+      if (lane == 0) ties_of[warp] = ties;
+      __syncthreads();
+      ties = 0;
+      for (int i = 0; i < warp; i++) ties += ties_of[i];
     }
-    if (lane == 0) ties_of[warp] = ties;
-    __syncthreads();
-    ties = 0;
-    for (int i = 0; i < warp; i++) ties += ties_of[i];
     u64 ties_before = ties;
     double mass = 0.0;
     for (int i = start; i < end; i += WARP) {
@@ -291,8 +314,11 @@ extern "C" __global__ void draw(const float *logits, const u32 *rows, const floa
     if (warp == mine) {
       ties = ties_before;
       int last = v, found = v;
+      // One warp alone waits for each load: the next one is on its way.
+      float next = start + lane < end ? w[start + lane] : 0.0f;
       for (int i = start; i < end && found == v; i += WARP) {
-        float x = i + lane < end ? w[i + lane] : 0.0f;
+        float x = next;
+        next = i + WARP + lane < end ? w[i + WARP + lane] : 0.0f;
         bool in = counts(x, p, ties) && (double)x >= (double)min_p;
         double mine_ = in ? (double)x : 0.0, sum = mine_;
         for (int d = 1; d < WARP; d *= 2) {

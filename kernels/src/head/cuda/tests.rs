@@ -128,11 +128,13 @@ fn draws_follow_the_rule() {
         ];
         for v in [1, 33, 1000] {
             let rows = 24;
-            // Few distinct logits in some rows, so that ties stand at the borders; −∞ among them.
+            // Few distinct logits in some rows, so that ties stand at the borders, one in others; −∞ among them.
             let mut logits: Vec<f32> = values(v as u64, rows * v, 6.0);
             for (i, x) in logits.iter_mut().enumerate() {
                 if i / v % 2 == 1 {
                     *x = x.round();
+                } else if i / v % 6 == 2 {
+                    *x = 1.5;
                 }
                 if v > 1 && i % 11 == 5 {
                     *x = f32::NEG_INFINITY;
