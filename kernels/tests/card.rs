@@ -109,6 +109,28 @@ fn replayed(d: &Device) -> Result<[Vec<f32>; 2], Error> {
     Ok([first, y.download("t")?])
 }
 
+/// A recorded launch is of more shared memory than the next one of the same kernel.
+fn replayed_after_a_smaller_one(d: &Device) -> Result<Vec<f32>, Error> {
+    let rows = 3;
+    let plan = Plan::of(d, &[Segment { queries: 0..rows, path: (0..rows as u32).collect() }])?;
+    let run = |size: usize, out: &mut Buffer<f32>, lse: &mut Buffer<f32>| {
+        let s = Shape { heads: 1, kv_heads: 1, dk: size, dv: size, scale: 0.1 };
+        let q = Buffer::of(d, "t", &floats(rows * size))?;
+        let mut forward = || {
+            let (out, lse) = (out.part_mut(0..rows * size), lse.all_mut());
+            attention::cuda::forward(d, q.all(), q.all(), q.all(), &plan, s, out, lse)
+        };
+        let recording = d.record("t", &mut forward)?;
+        forward()?;
+        Ok::<_, Error>((q, recording))
+    };
+    let (mut out, mut lse) = (Buffer::<f32>::zeros(d, "t", rows * 256)?, Buffer::<f32>::zeros(d, "t", rows)?);
+    let (_q, large) = run(256, &mut out, &mut lse)?;
+    run(200, &mut out, &mut lse)?;
+    large.replay("t")?;
+    out.download("t")
+}
+
 #[test]
 fn a_card_does_what_the_emulated_one_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,6 +164,9 @@ fn a_card_does_what_the_emulated_one_does() {
     let expected = replayed(&emulated).unwrap();
     assert_ne!(expected[0], expected[1]);
     assert_eq!(replayed(&card).unwrap(), expected);
+
+    let expected = replayed_after_a_smaller_one(&emulated).unwrap();
+    assert_eq!(replayed_after_a_smaller_one(&card).unwrap(), expected);
 
     // Freed blocks count as free, and are given back to the driver when a larger one is asked for.
     let (free, total) = card.memory().unwrap();

@@ -16,7 +16,7 @@ mod lt;
 /// Blocks of memory are multiples of this.
 const UNIT: usize = 512;
 
-/// Shared memory that a block has without asking.
+/// Shared memory that a block has without asking; no kernel of ours has some of its own besides what its launch gives it.
 const FREE_SHARED: u32 = 48 * 1024;
 
 pub(super) struct Card {
@@ -39,6 +39,8 @@ pub(super) struct Card {
 struct Kernel {
     function: sys::CUfunction,
     kinds: Vec<String>,
+    /// Shared memory that its launches may ask for. It only grows: a recorded launch may be of a larger one than those after it.
+    shared: u32,
 }
 
 // SAFETY: the driver's handles may be used from any thread once the context is current there, which every call sees to.
@@ -121,13 +123,22 @@ impl Card {
         }
     }
 
-    fn kernel(&self, op: &'static str, source: &Source, name: &str) -> Result<Kernel, Error> {
+    /// The kernel of this name, which may ask for `shared` bytes of shared memory.
+    fn kernel(&self, op: &'static str, source: &Source, name: &str, shared: u32) -> Result<Kernel, Error> {
         let mut kernels = self.kernels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !kernels.contains_key(source.name) {
             kernels.insert(source.name, self.load(op, source)?);
         }
-        let found = kernels[source.name].get(name).cloned();
-        found.ok_or_else(|| Error::failed(op, format!("no kernel {name} in {}", source.name)))
+        let found = kernels.get_mut(source.name).and_then(|loaded| loaded.get_mut(name));
+        let found = found.ok_or_else(|| Error::failed(op, format!("no kernel {name} in {}", source.name)))?;
+        if shared > found.shared {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is a loaded one.
+            unsafe { result::function::set_function_attribute(found.function, most, shared as i32) }
+                .map_err(|e| Error::failed(op, format!("{name}: {shared} bytes of shared memory: {e}")))?;
+            found.shared = shared;
+        }
+        Ok(found.clone())
     }
 
     fn load(&self, op: &'static str, source: &Source) -> Result<HashMap<String, Kernel>, Error> {
@@ -142,7 +153,7 @@ impl Card {
             // SAFETY: the module was just loaded.
             let function = unsafe { result::module::get_function(loaded, symbol) }
                 .map_err(|e| Error::failed(op, format!("{name} in {}: {e}", source.name)))?;
-            kernels.insert(name, Kernel { function, kinds });
+            kernels.insert(name, Kernel { function, kinds, shared: FREE_SHARED });
         }
         Ok(kernels)
     }
@@ -253,15 +264,9 @@ impl Backing for Card {
         args: &[Arg],
     ) -> Result<(), Error> {
         self.enter(op)?;
-        let found = self.kernel(op, source, kernel)?;
+        let found = self.kernel(op, source, kernel, grid.shared)?;
         let given: Vec<String> = args.iter().map(Arg::kind).collect();
         assert_eq!(given, found.kinds, "{op}: arguments of {kernel}");
-        if grid.shared > FREE_SHARED {
-            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is a loaded one.
-            unsafe { result::function::set_function_attribute(found.function, most, grid.shared as i32) }
-                .map_err(|e| Error::failed(op, format!("{} bytes of shared memory: {e}", grid.shared)))?;
-        }
         let mut bits: Vec<u64> = args.iter().map(Arg::bits).collect();
         let mut pointers: Vec<*mut c_void> = bits.iter_mut().map(|b| std::ptr::from_mut(b).cast()).collect();
         let [x, y, z] = grid.blocks;

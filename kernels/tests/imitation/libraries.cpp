@@ -121,11 +121,13 @@ int cuLaunchKernel(Kernel *k, unsigned x, unsigned y, unsigned z, unsigned tx, u
   if (!x || !y || !z || y > 65535 || z > 65535 || tx > 1024 || ty != 1 || tz != 1 || extra || (int)shared > k->most_shared) return INVALID_VALUE;
   std::vector<uint64_t> bits(k->arguments);
   for (int i = 0; i < k->arguments; i++) bits[i] = *(uint64_t *)args[i];
+  // What a function's launches may ask for is looked at again when a graph is launched.
   auto later = [=]() mutable {
+    if ((int)shared > k->most_shared) return (int)INVALID_VALUE;
     unsigned blocks[3] = {x, y, z};
     std::vector<void *> at;
     for (uint64_t &b : bits) at.push_back(&b);
-    return k->entry(at.data(), blocks, tx, 0) ? LAUNCH_FAILED : SUCCESS;
+    return (int)(k->entry(at.data(), blocks, tx, 0) ? LAUNCH_FAILED : SUCCESS);
   };
   if (note(later)) return SUCCESS;
   const char *fault = k->entry(args, blocks, tx, 0);
@@ -180,13 +182,18 @@ int cublasLtMatrixLayoutCreate(Layout **l, int type, uint64_t rows, uint64_t col
   return (type == R_32F || type == R_16BF) && stride >= (int64_t)rows ? 0 : LT_INVALID_VALUE;
 }
 int cublasLtMatrixLayoutDestroy(Layout *l) { return delete l, 0; }
-int cublasLtMatmulPreferenceCreate(void **p) { return *p = malloc(1), 0; }
-int cublasLtMatmulPreferenceDestroy(void *p) { return free(p), 0; }
-// 1: bytes of workspace, 64 bits; 5 to 8: alignments of A, B, C, D, 32 bits, powers of two.
-int cublasLtMatmulPreferenceSetAttribute(void *, int which, const void *x, size_t n) {
+// How a sum over k that is cut may be put together: in place 1, in the type of the sums 2, in that of the result 4; any where nobody says.
+struct Preference {
+  uint32_t reductions = 7;
+};
+int cublasLtMatmulPreferenceCreate(Preference **p) { return *p = new Preference, 0; }
+int cublasLtMatmulPreferenceDestroy(Preference *p) { return delete p, 0; }
+// 1: bytes of workspace, 64 bits; 3: reductions, 32 bits; 5 to 8: alignments of A, B, C, D, 32 bits, powers of two.
+int cublasLtMatmulPreferenceSetAttribute(Preference *p, int which, const void *x, size_t n) {
   if (which == 1) return n == 8 ? 0 : LT_INVALID_VALUE;
   uint32_t alignment;
   memcpy(&alignment, x, 4);
+  if (which == 3) return p->reductions = alignment, n == 4 && alignment < 8 ? 0 : LT_INVALID_VALUE;
   return which >= 5 && which <= 8 && n == 4 && alignment && !(alignment & (alignment - 1)) ? 0 : LT_INVALID_VALUE;
 }
 static bool fits(const Description *d, const Layout *a, const Layout *b, const Layout *c, uint64_t &m, uint64_t &n, uint64_t &k) {
@@ -194,9 +201,11 @@ static bool fits(const Description *d, const Layout *a, const Layout *b, const L
   n = d->transposed[1] ? b->rows : b->columns;
   return k == (d->transposed[1] ? b->columns : b->rows) && c->rows == m && c->columns == n && a->type == b->type;
 }
-int cublasLtMatmulAlgoGetHeuristic(void *, Description *d, Layout *a, Layout *b, Layout *c, Layout *, void *, int, char *results, int *count) {
+// The worst that it may choose: the algorithm's first byte says whether parts of sums are rounded to the type of the result.
+int cublasLtMatmulAlgoGetHeuristic(void *, Description *d, Layout *a, Layout *b, Layout *c, Layout *, Preference *p, int, char *results, int *count) {
   uint64_t m, n, k;
   memset(results, 0, 64 + 8 + 4);
+  results[0] = (p->reductions & 5) != 0;
   return *count = 1, fits(d, a, b, c, m, n, k) ? 0 : LT_INVALID_VALUE;
 }
 static float read(const Layout *l, const void *p, uint64_t i, uint64_t j) {
@@ -205,7 +214,13 @@ static float read(const Layout *l, const void *p, uint64_t i, uint64_t j) {
   float x;
   return memcpy(&x, &u, 4), x;
 }
-int cublasLtMatmul(void *, Description *d, const float *alpha, const void *A, Layout *a, const void *B, Layout *b, const float *beta, const void *C, Layout *c, void *D, Layout *, const void *algorithm, void *workspace, size_t, void *stream) {
+static float rounded(float x) {
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
+  return memcpy(&x, &u, 4), x;
+}
+int cublasLtMatmul(void *, Description *d, const float *alpha, const void *A, Layout *a, const void *B, Layout *b, const float *beta, const void *C, Layout *c, void *D, Layout *, const char *algorithm, void *workspace, size_t, void *stream) {
   uint64_t m, n, k;
   if (!fits(d, a, b, c, m, n, k) || !algorithm || !workspace || !stream) return LT_INVALID_VALUE;
   // The scalars are read before the call returns; what else is named stays.
@@ -217,6 +232,7 @@ int cublasLtMatmul(void *, Description *d, const float *alpha, const void *A, La
       for (uint64_t l = 0; l < k; l++) {
         float x = d->transposed[0] ? read(a, A, l, i) : read(a, A, i, l), y = d->transposed[1] ? read(b, B, j, l) : read(b, B, l, j);
         sum = fmaf(*alpha * x, y, sum);
+        if (*algorithm && c->type == R_16BF) sum = rounded(sum);
       }
       uint32_t u;
       memcpy(&u, &sum, 4);

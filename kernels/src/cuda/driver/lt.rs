@@ -104,6 +104,10 @@ impl Products {
             (&raw const WORKSPACE_SIZE).cast(),
             size_of::<usize>(),
         )?;
+        if p.c.half {
+            // A sum over k that is cut is put together in f32, not in the type of the result.
+            prefer(P::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, (&raw const IN_F32).cast(), 4)?;
+        }
         for (which, operand) in [
             (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &p.b),
             (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &p.a),
@@ -125,6 +129,7 @@ impl Products {
 }
 
 static WORKSPACE_SIZE: usize = WORKSPACE;
+static IN_F32: u32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
 
 /// Type, stride, transposition and alignment of an operand.
 fn side(o: &Operand) -> (bool, usize, bool, u32) {
