@@ -1,6 +1,6 @@
 //! From device code to a module: the sources of the ops, and NVRTC, which compiles them for the card at hand.
 //!
-//! A compiled module is kept in `$XDG_CACHE_HOME/r1` (or `~/.cache/r1`) under a hash of source, target and compiler, so a
+//! A compiled module is kept in `$XDG_CACHE_HOME/r1` (or `~/.cache/r1`) under a hash of source, options and compiler, so a
 //! second process compiles nothing. Where that folder cannot be written, each process compiles for itself.
 
 use std::ffi::CString;
@@ -49,7 +49,8 @@ pub(crate) fn compile(source: &Source, capability: u32) -> Result<Vec<u8>, Error
         format!("compute_{}", newest.copied().unwrap_or(80))
     };
     let text = source.whole();
-    let key = hash(&[text.as_bytes(), target.as_bytes(), format!("{major}.{minor}").as_bytes()]);
+    let options = options(&target).join(" ");
+    let key = hash(&[text.as_bytes(), options.as_bytes(), format!("{major}.{minor}").as_bytes()]);
     let name = format!("{}-{target}-{key:016x}.cubin", source.name);
     kept(&name, || translate(source.name, &text, &target, true))
 }
@@ -75,13 +76,17 @@ pub fn names() -> Vec<&'static str> {
     super::SOURCES.iter().map(|s| s.name).collect()
 }
 
+/// Fused multiply-adds stand where they are written: the emulation and the CPU round in the same places.
+fn options(target: &str) -> [String; 3] {
+    [format!("--gpu-architecture={target}"), "--std=c++17".into(), "--fmad=false".into()]
+}
+
 fn translate(name: &str, text: &str, target: &str, loadable: bool) -> Result<Vec<u8>, Error> {
     let failed = |fact: String| Error::failed("nvrtc", format!("{name} for {target}: {fact}"));
     let text = CString::new(text).expect("a source has no NUL");
     let file = CString::new(format!("{name}.cu")).expect("a name has no NUL");
     let program = result::create_program(&text, Some(&file)).map_err(|e| failed(e.to_string()))?;
-    // Fused multiply-adds stand where they are written: the emulation and the CPU round in the same places.
-    let options = [format!("--gpu-architecture={target}"), "--std=c++17".into(), "--fmad=false".into()];
+    let options = options(target);
     // SAFETY: the program was just made and is destroyed below; sizes are asked for before each copy.
     unsafe {
         let made = result::compile_program(program, &options).map_err(|e| {
