@@ -136,7 +136,7 @@ grpo() {
   fi
   "$bin/r1-tasks" "${problems[@]}" --unique --count $((prompts * count)) --seed 2 > "$work/tasks.jsonl"
   local ways=(cuda cpu) way flags
-  ! "$bin/r1-rollout" --help | grep -q batch-invariant || ways=(cuda cuda-batch-invariant cpu)
+  ! "$bin/r1-rollout" --help | grep batch-invariant > /dev/null || ways=(cuda cuda-batch-invariant cpu)
   for way in "${ways[@]}"; do
     flags="--device ${way%%-*} -q"
     [ "$way" != cuda-batch-invariant ] || flags+=" --batch-invariant"
@@ -160,7 +160,7 @@ for part in $parts; do
   case $part in checks | ops | train | sample | grpo) ;; *) echo "gpu.sh: no part $part" >&2; exit 2 ;; esac
   echo "== $part"
   began=$SECONDS
-  if [ "$part" = train ] && [ "$small" = 0 ] && [ -z "$rate" ]; then
+  if [[ $part = train || $part = sample ]] && [ "$small" = 0 ] && [ -z "$rate" ]; then
     rate=$work/rate
     "$python" "$here/gpu_peer.py" rate | tee "$rate"
   fi
