@@ -181,6 +181,15 @@ fn a_card_does_what_the_emulated_one_does() {
     drop(most);
     assert!(Buffer::<u8>::uninit(&card, "the other", 1 << 20).is_ok());
 
+    // A block serves a buffer that is a little smaller, and is then whole again.
+    drop(Buffer::<u8>::uninit(&card, "the test", 1 << 22).unwrap());
+    let before = free_for_others();
+    drop(Buffer::<u8>::uninit(&card, "the test", (1 << 22) - 5000).unwrap());
+    drop(Buffer::<u8>::uninit(&card, "the test", 1 << 22).unwrap());
+    assert_eq!(free_for_others(), before);
+    assert!(Buffer::<u8>::uninit(&card, "the test", 1 << 21).is_ok());
+    assert!(free_for_others() < before, "not one that is twice as large");
+
     // A process that waits for its turn keeps nothing that it does not use.
     let kept = Buffer::of(&card, "the test", &[1.5f32; 1000]).unwrap();
     drop(Buffer::<u8>::uninit(&card, "the test", 1 << 20).unwrap());

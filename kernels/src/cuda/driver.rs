@@ -1,6 +1,6 @@
 //! A card: its context, one stream, a store of freed memory, the compiled modules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -25,14 +25,42 @@ pub(super) struct Card {
     name: String,
     capability: u32,
     processors: u32,
-    /// Freed blocks by size. One stream runs everything in order, so a block may be used again at once.
-    store: Mutex<HashMap<usize, Vec<u64>>>,
+    store: Mutex<Store>,
     /// Bytes taken from the driver, and the most that they were.
     held: AtomicUsize,
     peak: AtomicUsize,
     kernels: Mutex<HashMap<&'static str, HashMap<String, Kernel>>>,
     products: Mutex<lt::Products>,
     room: Room,
+}
+
+/// Freed blocks. One stream runs everything in order, so a block may be used again at once.
+#[derive(Default)]
+struct Store {
+    /// by size
+    free: BTreeMap<usize, Vec<u64>>,
+    /// Sizes of blocks in use that are larger than what was asked for.
+    larger: HashMap<u64, usize>,
+}
+
+impl Store {
+    /// The smallest block that fits, at most an eighth larger: batches differ a little from step to step.
+    fn take(&mut self, size: usize) -> Option<u64> {
+        let (&found, blocks) = self.free.range_mut(size..=size + size / 8).next()?;
+        let at = blocks.pop()?;
+        if blocks.is_empty() {
+            self.free.remove(&found);
+        }
+        if found > size {
+            self.larger.insert(at, found);
+        }
+        Some(at)
+    }
+
+    fn give(&mut self, at: u64, size: usize) {
+        let size = self.larger.remove(&at).unwrap_or(size);
+        self.free.entry(size).or_default().push(at);
+    }
 }
 
 #[derive(Clone)]
@@ -108,13 +136,13 @@ impl Card {
         unsafe { result::ctx::set_current(self.context) }.map_err(|e| Error::failed(op, e))
     }
 
-    fn store(&self) -> MutexGuard<'_, HashMap<usize, Vec<u64>>> {
+    fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Gives all stored blocks back to the driver.
     fn empty_store(&self) {
-        for (size, blocks) in self.store().drain() {
+        for (size, blocks) in std::mem::take(&mut self.store().free) {
             self.held.fetch_sub(size * blocks.len(), Ordering::Relaxed);
             for at in blocks {
                 // SAFETY: a stored block is nobody's; freeing waits for the work that used it.
@@ -175,7 +203,7 @@ impl Backing for Card {
     fn memory(&self) -> Result<(usize, usize), Error> {
         self.enter("memory")?;
         let (free, total) = result::mem_get_info().map_err(|e| Error::failed("memory", e))?;
-        let stored: usize = self.store().iter().map(|(size, blocks)| size * blocks.len()).sum();
+        let stored: usize = self.store().free.iter().map(|(size, blocks)| size * blocks.len()).sum();
         Ok((free + stored, total))
     }
 
@@ -185,7 +213,7 @@ impl Backing for Card {
 
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
         let size = bytes.next_multiple_of(UNIT);
-        if let Some(at) = self.store().get_mut(&size).and_then(Vec::pop) {
+        if let Some(at) = self.store().take(size) {
             return Ok(at);
         }
         self.enter(op)?;
@@ -215,7 +243,7 @@ impl Backing for Card {
     }
 
     fn give(&self, at: u64, bytes: usize) {
-        self.store().entry(bytes.next_multiple_of(UNIT)).or_default().push(at);
+        self.store().give(at, bytes.next_multiple_of(UNIT));
     }
 
     fn release(&self, op: &'static str) -> Result<(), Error> {
