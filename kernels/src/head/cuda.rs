@@ -199,13 +199,13 @@ pub struct Rule {
 
 /// What the tokens before a draw do to its logits, on the device: of row b the tokens `ids[starts[b]..starts[b + 1]]`, each once, and a
 /// mark for each: how often it was drawn, [`SEEN`] where it stands in the prompt or was drawn, [`BANNED`] where it must not come.
-pub struct Marks {
+pub struct Marks<'a> {
     /// `[B + 1]`
-    pub starts: Buffer<u32>,
+    pub starts: View<'a, u32>,
     /// tokens, ascending within a row
-    pub ids: Buffer<u32>,
+    pub ids: View<'a, u32>,
     /// their marks
-    pub marks: Buffer<u32>,
+    pub marks: View<'a, u32>,
     /// divides positive logits of seen tokens and multiplies others
     pub repetition: f32,
     /// taken from the logits of tokens that were drawn
@@ -275,9 +275,9 @@ pub fn draw(
                 Arg::maybe(rows),
                 Arg::from(&kept),
                 v.into(),
-                Arg::from(&marks.starts),
-                Arg::from(&marks.ids),
-                Arg::from(&marks.marks),
+                marks.starts.into(),
+                marks.ids.into(),
+                marks.marks.into(),
                 marks.repetition.into(),
                 marks.presence.into(),
                 marks.frequency.into(),

@@ -20,6 +20,21 @@ pub(super) fn keys(draws: &[Draw]) -> impl Iterator<Item = u32> {
     })
 }
 
+/// What stands before these draws, for the device: `[where each draw's tokens start, and the end | tokens | marks]`; nothing where it
+/// changes nothing.
+pub(super) fn standing(sampling: &Sampling, draws: &[Draw]) -> Vec<u32> {
+    let rows: Vec<_> = draws.iter().map(|draw| sampling.marks(draw.before)).collect();
+    if rows.iter().all(|row| row.is_empty()) {
+        return Vec::new();
+    }
+    let mut end = 0;
+    let ends = rows.iter().map(|row| (end += row.len() as u32, end).1);
+    let mut words: Vec<u32> = std::iter::once(0).chain(ends).collect();
+    words.extend(rows.iter().flatten().map(|mark| mark.0));
+    words.extend(rows.iter().flatten().map(|mark| mark.1));
+    words
+}
+
 impl Network {
     /// Makes the draws from the logits of the chosen rows.
     pub(crate) fn draws(
@@ -63,52 +78,43 @@ impl Network {
         let mut words: Vec<u32> = keys(draws).collect();
         words.extend(draws.iter().map(Draw::place));
         words.extend(draws.iter().map(|draw| draw.row as u32));
+        words.extend(standing(sampling, draws));
         let words = self.upload("drawn tokens", &words)?;
         let part = |from: usize, to: usize| words.part(from * n..to * n);
-        self.draw(logits.all(), sampling, draws, part(0, 2).cast(), part(2, 3), Some(part(3, 4)))
+        let (keys, places, standing) = (part(0, 2).cast(), part(2, 3), words.part(4 * n..words.len()));
+        self.draw(logits.all(), sampling, keys, places, Some(part(3, 4)), standing)
     }
 
-    /// A token of each draw and its log-probability, by the keys of the streams, the places in them and, where draws are not one for
-    /// each row in order, the rows of logits.
+    /// A token of each draw and its log-probability, by the keys of the streams, the places in them, where draws are not one for
+    /// each row in order the rows of logits, and what [`standing`] gave.
     pub(super) fn draw(
         &self,
         logits: View<'_, f32>,
         sampling: &Sampling,
-        draws: &[Draw],
         keys: View<'_, u64>,
         places: View<'_, u32>,
         rows: Option<View<'_, u32>>,
+        standing: View<'_, u32>,
     ) -> Result<Vec<(u32, f32)>> {
-        let (d, v, op) = (&self.device, self.config.vocab_size, "drawn tokens");
+        let (d, v, n, op) = (&self.device, self.config.vocab_size, keys.len(), "drawn tokens");
         let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
         let rule = head::cuda::Rule { temperature, top_k, top_p, min_p };
-        let marks = self.marks(sampling, draws)?;
-        let mut drawn = Buffer::<u32>::uninit(d, op, 2 * draws.len())?;
-        let (tokens, logprobs) = drawn.all_mut().split(draws.len());
+        let marks = (!standing.is_empty()).then(|| {
+            let ids = n + 1..n + 1 + (standing.len() - n - 1) / 2;
+            head::cuda::Marks {
+                starts: standing.part(0..n + 1),
+                ids: standing.part(ids.clone()),
+                marks: standing.part(ids.end..standing.len()),
+                repetition: sampling.repetition_penalty,
+                presence: sampling.presence_penalty,
+                frequency: sampling.frequency_penalty,
+            }
+        });
+        let mut drawn = Buffer::<u32>::uninit(d, op, 2 * n)?;
+        let (tokens, logprobs) = drawn.all_mut().split(n);
         head::cuda::draw(d, logits, v, &rule, marks.as_ref(), rows, keys, places, tokens, logprobs.cast())?;
         let drawn = drawn.download(op)?;
-        let (tokens, logprobs) = drawn.split_at(draws.len());
+        let (tokens, logprobs) = drawn.split_at(n);
         Ok(tokens.iter().zip(logprobs).map(|(&token, &bits)| (token, f32::from_bits(bits))).collect())
-    }
-
-    /// What stands before these draws, on the device; `None` where it changes nothing.
-    fn marks(&self, sampling: &Sampling, draws: &[Draw]) -> Result<Option<head::cuda::Marks>> {
-        let rows: Vec<_> = draws.iter().map(|draw| sampling.marks(draw.before)).collect();
-        if rows.iter().all(|row| row.is_empty()) {
-            return Ok(None);
-        }
-        let mut starts = vec![0];
-        for row in &rows {
-            starts.push(starts.last().unwrap_or(&0) + row.len() as u32);
-        }
-        let (ids, marks): (Vec<u32>, Vec<u32>) = rows.into_iter().flatten().unzip();
-        Ok(Some(head::cuda::Marks {
-            starts: self.upload("penalties", &starts)?,
-            ids: self.upload("penalties", &ids)?,
-            marks: self.upload("penalties", &marks)?,
-            repetition: sampling.repetition_penalty,
-            presence: sampling.presence_penalty,
-            frequency: sampling.frequency_penalty,
-        }))
     }
 }

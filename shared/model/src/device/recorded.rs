@@ -3,8 +3,8 @@
 //! A recording is made for a number of rows and of pages, the next power of two of what a step needs (above 64 rows the next
 //! multiple of 64); the rows that a step lacks write to a page that is nobody's. A step of new sizes runs once without one, so
 //! that what is met once costs no memory, and is recorded the second time. The recording ends in logits, by which tokens are drawn
-//! in one more call. What goes up is one block of words (and
-//! penalties where there are any), what comes down a token and a log-probability a row.
+//! in one more call. What goes up is one block of words (another of
+//! penalties, where these have outgrown it), what comes down a token and a log-probability a row.
 //!
 //! A recording holds memory. Where a step finds none left, be it for a new recording or beside those that there are, all are given up for
 //! good, and the step is made again without.
@@ -19,7 +19,7 @@ use r1_kernels::cuda::{Buffer, Recording, View, ViewMut};
 
 use super::attention::{Cached, There};
 use super::cache::Caches;
-use super::draws::keys;
+use super::draws::{keys, standing};
 use super::latent::seen;
 use super::passes::by_precision;
 use super::tensors::Network;
@@ -63,7 +63,8 @@ impl Steps {
 
 /// A recorded step.
 struct Step {
-    /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs | pages of latents]`
+    /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs | pages of latents]`, and
+    /// room for what stands before the draws, which is not recorded
     inputs: Buffer<u32>,
     /// [rows, V]
     logits: Buffer<f32>,
@@ -122,30 +123,47 @@ impl Network {
         let (room, spare) = (step.room(), caches.spare);
         let latents = caches.of_latents();
         let seen = if latents { seen(&self.config, step.tables, step.lens, spare) } else { Vec::new() };
-        let words = step.words(room, self, spare, &seen);
+        let mut words = step.words(room, self, spare, &seen);
+        let standing = standing(sampling, step.draws);
         let size = Size { room, seen: seen.len() };
         let mut found = match caches.steps.by_size.insert(size, None) {
             None => return Ok(None),
             Some(Some(found)) => found,
-            Some(None) => by_precision!(self, A => self.record::<A>(caches, &words, size))?,
+            Some(None) => {
+                // What stands before grows with every token.
+                let room = words.len() + 2 * standing.len();
+                by_precision!(self, A => self.record::<A>(caches, &words, room, size))?
+            }
         };
-        let op = "a decode step";
-        found.inputs.all_mut().upload(op, &words)?;
+        let (op, recorded) = ("a decode step", words.len());
+        let beside = if recorded + standing.len() > found.inputs.len() {
+            Some(self.upload("penalties", &standing)?)
+        } else {
+            words.extend(standing);
+            None
+        };
+        found.inputs.part_mut(0..words.len()).upload(op, &words)?;
         found.recording.replay(op)?;
         let (n, logits) = (step.draws.len(), found.logits.part(0..step.draws.len() * self.config.vocab_size));
         let part = |at: usize, len: usize| found.inputs.part(at..at + len);
-        let drawn =
-            self.draw(logits, sampling, step.draws, part(0, 2 * n).cast(), part(4 * room.rows, n), None)?;
+        let standing = match &beside {
+            Some(standing) => standing.all(),
+            None => part(recorded, words.len() - recorded),
+        };
+        let (keys, places) = (part(0, 2 * n).cast(), part(4 * room.rows, n));
+        let drawn = self.draw(logits, sampling, keys, places, None, standing)?;
         caches.steps.by_size.insert(size, Some(found));
         caches.steps.replayed += 1;
         Ok(Some(drawn))
     }
 
-    fn record<A: Cached>(&self, caches: &mut Caches, words: &[u32], size: Size) -> Result<Step> {
+    fn record<A: Cached>(&self, caches: &mut Caches, words: &[u32], room: usize, size: Size) -> Result<Step> {
         let (d, op) = (&self.device, "a decode step");
-        let inputs = Buffer::of(d, op, words)?;
+        let mut inputs = Buffer::uninit(d, op, room)?;
+        inputs.part_mut(0..words.len()).upload(op, words)?;
+        let recorded = inputs.part(0..words.len());
         let mut logits = Buffer::uninit(d, op, size.room.rows * self.config.vocab_size)?;
-        let recording = d.record(op, || self.decode::<A>(caches, inputs.all(), size, logits.all_mut()))?;
+        let recording = d.record(op, || self.decode::<A>(caches, recorded, size, logits.all_mut()))?;
         Ok(Step { inputs, logits, recording })
     }
 
