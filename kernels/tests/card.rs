@@ -8,7 +8,7 @@ use std::process::Command;
 
 use r1_kernels::attention::cuda::{Cache, Plan, Rows};
 use r1_kernels::attention::{Segment, Shape};
-use r1_kernels::cuda::{Buffer, Device, Error, Float};
+use r1_kernels::cuda::{Buffer, Device, Error, Float, Pool};
 use r1_kernels::{attention, linear, norm, rmsnorm};
 
 fn floats(n: usize) -> Vec<f32> {
@@ -100,7 +100,8 @@ fn replayed(d: &Device) -> Result<[Vec<f32>; 2], Error> {
     work(&x, &mut y)?;
     let direct = y.download("t")?;
     y.all_mut().clear("t")?;
-    let recording = d.record("t", || work(&x, &mut y))?;
+    let pool = Pool::of(d);
+    let recording = d.record("t", &pool, || work(&x, &mut y))?;
     recording.replay("t")?;
     let first = y.download("t")?;
     assert_eq!(first, direct);
@@ -112,6 +113,7 @@ fn replayed(d: &Device) -> Result<[Vec<f32>; 2], Error> {
 /// A recorded launch is of more shared memory than the next one of the same kernel.
 fn replayed_after_a_smaller_one(d: &Device) -> Result<Vec<f32>, Error> {
     let rows = 3;
+    let pool = Pool::of(d);
     let plan = Plan::of(d, &[Segment { queries: 0..rows, path: (0..rows as u32).collect() }])?;
     let run = |size: usize, out: &mut Buffer<f32>, lse: &mut Buffer<f32>| {
         let s = Shape { heads: 1, kv_heads: 1, dk: size, dv: size, scale: 0.1 };
@@ -120,7 +122,7 @@ fn replayed_after_a_smaller_one(d: &Device) -> Result<Vec<f32>, Error> {
             let (out, lse) = (out.part_mut(0..rows * size), lse.all_mut());
             attention::cuda::forward(d, q.all(), q.all(), q.all(), &plan, s, out, lse)
         };
-        let recording = d.record("t", &mut forward)?;
+        let recording = d.record("t", &pool, &mut forward)?;
         forward()?;
         Ok::<_, Error>((q, recording))
     };

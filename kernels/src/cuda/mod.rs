@@ -72,7 +72,7 @@ use std::sync::Arc;
 pub use error::Error;
 pub use memory::{Buffer, Element, Float, View, ViewMut};
 pub use module::{compiled, names as sources};
-pub use recording::Recording;
+pub use recording::{Pool, Recording};
 
 pub(crate) use launch::{Arg, Grid};
 pub(crate) use module::Source;
@@ -257,7 +257,7 @@ impl Device {
     }
 
     pub(crate) fn give(&self, at: u64, bytes: usize) {
-        if !self.backing.room().give(at, bytes) {
+        if !self.backing.room().give(at) {
             self.backing.give(at, bytes);
         }
     }

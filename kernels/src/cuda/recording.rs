@@ -1,11 +1,11 @@
 //! Recordings: work that is put together once and queued again by one call, over the same memory (on a card a CUDA graph).
 //!
-//! What is queued while a recording is made does not run. Memory taken meanwhile belongs to the recording and is given back
-//! with it, so no buffer made within may outlive the making; results go to buffers that were there before. Nothing within may
+//! What is queued while a recording is made does not run. Memory taken meanwhile is a [`Pool`]'s, whose recordings use it one after
+//! another, so no buffer made within may outlive the making; results go to buffers that were there before. Nothing within may
 //! wait for the device or bring values of the host. Whoever replays sees to it that all memory it was made over is still there.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Device, Error};
 
@@ -13,7 +13,7 @@ use super::{Device, Error};
 pub struct Recording {
     device: Device,
     handle: u64,
-    blocks: Vec<(u64, usize)>,
+    _pool: Pool,
 }
 
 impl Recording {
@@ -29,7 +29,73 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         self.device.backing.forget(self.handle);
-        self.blocks.iter().for_each(|&(at, bytes)| self.device.give(at, bytes));
+    }
+}
+
+/// The memory that recordings work in, together about as much as the largest of them needs; given back with the last of them. Clones
+/// are the same pool.
+#[derive(Clone)]
+pub struct Pool(Arc<Blocks>);
+
+struct Blocks {
+    device: Device,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Default)]
+struct Lists {
+    sizes: HashMap<u64, usize>,
+    /// by size; work is in order, so a freed block may be used again at once
+    free: BTreeMap<usize, Vec<u64>>,
+}
+
+/// A block serves what is at least this part of it: recordings of half as many rows find those of larger ones.
+const PART: usize = 4;
+
+impl Pool {
+    /// An empty one.
+    pub fn of(device: &Device) -> Pool {
+        Pool(Arc::new(Blocks { device: device.clone(), lists: Mutex::default() }))
+    }
+
+    /// Bytes that it has.
+    pub fn bytes(&self) -> usize {
+        self.lists().sizes.values().sum()
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.0.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A free block for so many bytes.
+    fn take(&self, bytes: usize) -> Option<u64> {
+        let mut lists = self.lists();
+        let (&size, blocks) = lists.free.range_mut(bytes..=bytes.saturating_mul(PART)).next()?;
+        let at = blocks.pop();
+        if blocks.is_empty() {
+            lists.free.remove(&size);
+        }
+        at
+    }
+
+    /// Whether a block that is given back is one of its own.
+    fn give(&self, at: u64) -> bool {
+        let mut lists = self.lists();
+        let Some(&size) = lists.sizes.get(&at) else { return false };
+        lists.free.entry(size).or_default().push(at);
+        true
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let lists = self.lists();
+        lists.free.values().map(Vec::len).sum::<usize>() == lists.sizes.len()
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        let lists = self.lists.get_mut().unwrap_or_else(PoisonError::into_inner);
+        lists.sizes.drain().for_each(|(at, bytes)| self.device.give(at, bytes));
     }
 }
 
@@ -44,10 +110,11 @@ impl Device {
     pub fn record<E: From<Error>>(
         &self,
         op: &'static str,
+        pool: &Pool,
         work: impl FnOnce() -> Result<(), E>,
     ) -> Result<Recording, E> {
         let backing = &self.backing;
-        backing.room().open(op);
+        backing.room().open(op, pool);
         let made = match backing.begin(op) {
             Err(e) => Err(e.into()),
             Ok(()) => match (work(), backing.end(op)) {
@@ -58,14 +125,8 @@ impl Device {
                 }
             },
         };
-        let blocks = backing.room().close(op);
-        match made {
-            Ok(handle) => Ok(Recording { device: self.clone(), handle, blocks }),
-            Err(e) => {
-                blocks.into_iter().for_each(|(at, bytes)| self.give(at, bytes));
-                Err(e)
-            }
-        }
+        backing.room().close(op);
+        made.map(|handle| Recording { device: self.clone(), handle, _pool: pool.clone() })
     }
 
     /// Refuses what a recording cannot hold.
@@ -80,64 +141,51 @@ impl Device {
     }
 }
 
-/// The memory of the recording that is being made.
+/// The pool of the recording that is being made.
 #[derive(Default)]
-pub(crate) struct Room(Mutex<Option<Blocks>>);
-
-#[derive(Default)]
-struct Blocks {
-    all: HashMap<u64, usize>,
-    /// by size; work is in order, so a freed block may be used again at once
-    free: HashMap<usize, Vec<u64>>,
-}
+pub(crate) struct Room(Mutex<Option<Pool>>);
 
 impl Room {
-    fn blocks(&self) -> MutexGuard<'_, Option<Blocks>> {
+    fn pool(&self) -> MutexGuard<'_, Option<Pool>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, op: &str) {
-        let before = self.blocks().replace(Blocks::default());
+    fn open(&self, op: &str, pool: &Pool) {
+        let before = self.pool().replace(pool.clone());
         assert!(before.is_none(), "{op}: a recording within a recording");
     }
 
-    fn close(&self, op: &str) -> Vec<(u64, usize)> {
-        let Some(blocks) = self.blocks().take() else { return Vec::new() };
-        let free: usize = blocks.free.values().map(Vec::len).sum();
-        assert_eq!(free, blocks.all.len(), "{op}: buffers of a recording outlive its making");
-        blocks.all.into_iter().collect()
+    fn close(&self, op: &str) {
+        let pool = self.pool().take();
+        let at_rest = pool.is_none_or(|pool| pool.is_at_rest());
+        assert!(at_rest, "{op}: buffers of a recording outlive its making");
     }
 
     fn is_open(&self) -> bool {
-        self.blocks().is_some()
+        self.pool().is_some()
     }
 
-    /// A block of the recording that is free again.
+    /// A block that the recording may use.
     pub fn take(&self, bytes: usize) -> Option<u64> {
-        self.blocks().as_mut()?.free.get_mut(&bytes)?.pop()
+        self.pool().as_ref()?.take(bytes)
     }
 
-    /// A block that was just taken belongs to the recording.
+    /// A block that was just taken belongs to the recording's pool.
     pub fn keep(&self, at: u64, bytes: usize) {
-        if let Some(blocks) = &mut *self.blocks() {
-            blocks.all.insert(at, bytes);
+        if let Some(pool) = &*self.pool() {
+            pool.lists().sizes.insert(at, bytes);
         }
     }
 
-    /// Whether a block that is given back stays with the recording.
-    pub fn give(&self, at: u64, bytes: usize) -> bool {
-        match &mut *self.blocks() {
-            Some(blocks) if blocks.all.contains_key(&at) => {
-                blocks.free.entry(bytes).or_default().push(at);
-                true
-            }
-            _ => false,
-        }
+    /// Whether a block that is given back stays with the recording's pool.
+    pub fn give(&self, at: u64) -> bool {
+        self.pool().as_ref().is_some_and(|pool| pool.give(at))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Pool;
     use crate::cuda::testing::{each_device, on};
     use crate::cuda::{Buffer, Error};
     use crate::linear::cuda as linear;
@@ -157,14 +205,15 @@ mod tests {
                 }
                 whole.all_mut().copy_from("test", y.all())
             };
-            let recording = device.record("test", {
+            let pool = Pool::of(device);
+            let recording = device.record("test", &pool, {
                 let mut work = work;
                 let y = &mut y;
                 move || work(y)
             });
             let recording = recording.unwrap();
             assert_eq!(y.download("test").unwrap(), [0.0, 0.0], "nothing runs while it is recorded");
-            assert_eq!(recording.blocks.len(), 1);
+            assert_eq!(pool.bytes(), 8);
             recording.replay("test").unwrap();
             assert_eq!(whole.download("test").unwrap(), [22.0, 34.0]);
             x.all_mut().upload("test", &[0.5, 0.0]).unwrap();
@@ -175,13 +224,51 @@ mod tests {
     }
 
     #[test]
+    fn recordings_of_a_pool_share_its_memory() {
+        each_device(|device| {
+            let pool = Pool::of(device);
+            let record = |n: usize, by: f32| {
+                let (from, mut to) = (on(device, &vec![by; n]), on(device, &vec![0f32; n]));
+                let recording = device.record("test", &pool, || -> Result<(), Error> {
+                    let mut middle = Buffer::<f32>::zeros(device, "test", n)?;
+                    let least = Buffer::<f32>::zeros(device, "test", 1)?;
+                    linear::add(device, middle.all_mut(), from.all())?;
+                    drop(least);
+                    to.all_mut().copy_from("test", middle.all())
+                });
+                (recording.unwrap(), from, to)
+            };
+            let large = record(64, 3.0);
+            assert_eq!(pool.bytes(), 4 * (64 + 1));
+            // Half as many fit into the same block, a sixteenth would waste it.
+            let half = record(32, 5.0);
+            assert_eq!(pool.bytes(), 4 * (64 + 1));
+            let few = record(4, 7.0);
+            assert_eq!(pool.bytes(), 4 * (64 + 4 + 1));
+            for _ in 0..2 {
+                for (recording, from, to) in [&large, &half, &few] {
+                    recording.replay("test").unwrap();
+                    assert_eq!(to.download("test").unwrap(), from.download("test").unwrap());
+                }
+            }
+            let (held, _) = device.memory().unwrap();
+            drop(pool);
+            large.0.replay("test").unwrap();
+            assert_eq!(large.2.download("test").unwrap(), [3.0; 64]);
+            drop((large, half, few));
+            assert!(device.memory().unwrap().0 > held);
+        });
+    }
+
+    #[test]
     fn what_waits_is_not_recorded() {
         each_device(|device| {
             let x = on(device, &[1f32]);
-            let error = device.record("test", || x.download("test").map(|_| ())).err().unwrap();
-            assert!(error.to_string().contains("neither waits"), "{error}");
             let error =
-                device.record("test", || Buffer::of(device, "test", &[1f32]).map(|_| ())).err().unwrap();
+                device.record("test", &Pool::of(device), || x.download("test").map(|_| ())).err().unwrap();
+            assert!(error.to_string().contains("neither waits"), "{error}");
+            let brought = || Buffer::of(device, "test", &[1f32]).map(|_| ());
+            let error = device.record("test", &Pool::of(device), brought).err().unwrap();
             assert!(error.to_string().contains("neither waits"), "{error}");
             // And the device is as before.
             assert_eq!(x.download("test").unwrap(), [1.0]);

@@ -244,6 +244,23 @@ pub fn draw(
     tokens: ViewMut<u32>,
     logprobs: ViewMut<f32>,
 ) -> Result<(), Error> {
+    draw_in_runs(device, logits, v, rule, marks, rows, streams, positions, tokens, logprobs, chunk_rows(v))
+}
+
+/// As [`draw`], `step` draws at a time: each run's scratch is as large as the logits it draws from.
+fn draw_in_runs(
+    device: &Device,
+    logits: View<f32>,
+    v: usize,
+    rule: &Rule,
+    marks: Option<&Marks>,
+    rows: Option<View<u32>>,
+    streams: View<u64>,
+    positions: View<u32>,
+    mut tokens: ViewMut<u32>,
+    mut logprobs: ViewMut<f32>,
+    step: usize,
+) -> Result<(), Error> {
     let (op, count) = ("head::draw", tokens.len());
     assert!(
         v > 0
@@ -258,51 +275,52 @@ pub fn draw(
         streams.len(),
         positions.len()
     );
-    let weights: Buffer<f32> =
-        Buffer::uninit(device, op, if rule.temperature == 0.0 { 0 } else { count * v })?;
-    let kept = match marks {
-        Some(marks) => {
-            assert!(
-                marks.starts.len() == count + 1 && marks.ids.len() == marks.marks.len(),
-                "{op}: {} starts for {count} draws, {} marks of {} tokens",
-                marks.starts.len(),
-                marks.marks.len(),
-                marks.ids.len()
-            );
-            let kept: Buffer<f32> = Buffer::uninit(device, op, count * v)?;
+    assert!(
+        marks.is_none_or(|marks| marks.starts.len() == count + 1 && marks.ids.len() == marks.marks.len()),
+        "{op}: starts or marks of other numbers than {count} draws have"
+    );
+    let most = step.min(count);
+    let scratch = |wanted: bool| Buffer::<f32>::uninit(device, op, if wanted { most * v } else { 0 });
+    let (weights, kept) = (scratch(rule.temperature != 0.0)?, scratch(marks.is_some())?);
+    for start in (0..count).step_by(step) {
+        let run = start..(start + step).min(count);
+        let (from, rows) = match rows {
+            Some(rows) => (logits, Some(rows.part(run.clone()))),
+            None => (logits.part(run.start * v..run.end * v), None),
+        };
+        if let Some(marks) = marks {
             let args = [
-                logits.into(),
+                from.into(),
                 Arg::maybe(rows),
                 Arg::from(&kept),
                 v.into(),
-                marks.starts.into(),
+                marks.starts.part(run.start..run.end + 1).into(),
                 marks.ids.into(),
                 marks.marks.into(),
                 marks.repetition.into(),
                 marks.presence.into(),
                 marks.frequency.into(),
             ];
-            device.launch(op, &SOURCE, "penalize", Grid::of(count, 256), &args)?;
-            Some(kept)
+            device.launch(op, &SOURCE, "penalize", Grid::of(run.len(), 256), &args)?;
         }
-        None => None,
-    };
-    let args = [
-        logits.into(),
-        Arg::maybe(rows),
-        Arg::maybe(kept.as_ref().map(Buffer::all)),
-        v.into(),
-        Arg::from(&weights),
-        rule.temperature.into(),
-        rule.top_k.into(),
-        rule.top_p.into(),
-        rule.min_p.into(),
-        streams.into(),
-        positions.into(),
-        Arg::from(&tokens),
-        Arg::from(&logprobs),
-    ];
-    device.launch(op, &SOURCE, "draw", Grid::of(count, THREADS), &args)
+        let args = [
+            from.into(),
+            Arg::maybe(rows),
+            Arg::maybe(marks.map(|_| kept.all())),
+            v.into(),
+            Arg::from(&weights),
+            rule.temperature.into(),
+            rule.top_k.into(),
+            rule.top_p.into(),
+            rule.min_p.into(),
+            streams.part(run.clone()).into(),
+            positions.part(run.clone()).into(),
+            Arg::from(&tokens.part_mut(run.clone())),
+            Arg::from(&logprobs.part_mut(run.clone())),
+        ];
+        device.launch(op, &SOURCE, "draw", Grid::of(run.len(), THREADS), &args)?;
+    }
+    Ok(())
 }
 
 fn sizes(op: &str, h: usize, w: usize, c: usize, rows: usize, temperatures: usize) -> (usize, usize) {

@@ -161,7 +161,8 @@ fn draws_follow_the_rule() {
                     (tokens.download("test").unwrap(), logprobs.download("test").unwrap());
                 let (mut t, mut l) = (on(device, &vec![7u32; 2 * rows]), on(device, &vec![7f32; 2 * rows]));
                 let (rows_of, s, p) = (Some(places.all()), twice_s.all(), twice_p.all());
-                draw(device, moved.all(), v, &rule, None, rows_of, s, p, t.all_mut(), l.all_mut()).unwrap();
+                let (to_t, to_l) = (t.all_mut(), l.all_mut());
+                draw_in_runs(device, moved.all(), v, &rule, None, rows_of, s, p, to_t, to_l, 7).unwrap();
                 assert_eq!(t.download("test").unwrap(), tokens.repeat(2));
                 assert_eq!(l.download("test").unwrap(), logprobs.repeat(2));
                 for row in 0..rows {

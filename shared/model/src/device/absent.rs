@@ -103,7 +103,7 @@ impl Caches {
         match self.0 {}
     }
 
-    pub(crate) fn without_recordings(&mut self) -> bool {
+    pub(crate) fn without_recordings(&mut self) {
         match self.0 {}
     }
 }

@@ -84,9 +84,14 @@ impl Caches {
         self.steps.replayed
     }
 
-    /// From now on no step is recorded, and what was recorded is given up; whether any step might have been.
-    pub(crate) fn without_recordings(&mut self) -> bool {
-        self.steps.stop()
+    /// From now on no step is recorded, and what was recorded is given up.
+    pub(crate) fn without_recordings(&mut self) {
+        self.steps.stop();
+    }
+
+    /// Recorded steps are given up, or, where there are none, the recording of them; whether there was anything to give up.
+    pub(crate) fn give_up_recordings(&mut self) -> bool {
+        self.steps.give_up()
     }
 
     pub(crate) fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<()> {

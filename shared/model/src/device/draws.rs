@@ -49,7 +49,7 @@ impl Network {
         loop {
             match self.drawn(tokens, positions, attend.again(), rows, sampling, draws) {
                 // Whatever the step has done, it does again.
-                Err(e) if is_out_of_memory(&e) && attend.without_recordings() => {}
+                Err(e) if is_out_of_memory(&e) && attend.give_up_recordings() => {}
                 done => return done,
             }
         }

@@ -6,8 +6,9 @@
 //! in one more call. What goes up is one block of words (another of
 //! penalties, where these have outgrown it), what comes down a token and a log-probability a row.
 //!
-//! A recording holds memory. Where a step finds none left, be it for a new recording or beside those that there are, all are given up for
-//! good, and the step is made again without.
+//! Recordings work in the same memory, one after another, as much as the largest needs: they share a pool, and a buffer for logits. Where a
+//! larger step comes, those before it are made anew. Where a step finds no memory left beside them they are given up; where none are left to
+//! give up, nothing is recorded any more. The step is made again each time.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use anyhow::Result;
 use r1_kernels::Precision;
 use r1_kernels::attention::PAGE;
 use r1_kernels::attention::cuda::{Room, Rows};
-use r1_kernels::cuda::{Buffer, Recording, View, ViewMut};
+use r1_kernels::cuda::{Buffer, Pool, Recording, View, ViewMut};
 
 use super::attention::{Cached, There};
 use super::cache::Caches;
@@ -46,6 +47,10 @@ pub(super) struct Steps {
     made: Option<Made>,
     /// nothing for a size that was met once
     by_size: HashMap<Size, Option<Step>>,
+    /// where they work
+    pool: Option<Pool>,
+    /// `[rows of the largest, V]`
+    logits: Option<Buffer<f32>>,
     /// the device had no room for them, or nobody wants them
     off: bool,
     /// steps that were replayed
@@ -53,11 +58,26 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// No step is recorded any more; whether any might have been.
-    pub fn stop(&mut self) -> bool {
-        let before = std::mem::take(self);
-        *self = Steps { off: true, replayed: before.replayed, ..Steps::default() };
-        !before.off
+    /// No step is recorded any more.
+    pub fn stop(&mut self) {
+        *self = Steps { off: true, replayed: self.replayed, ..Steps::default() };
+    }
+
+    /// Gives up all recordings and their memory; where there are none, no step is recorded any more. Whether that changed anything.
+    pub fn give_up(&mut self) -> bool {
+        let before = self.off;
+        if self.by_size.values().any(Option::is_some) {
+            self.forget()
+        } else {
+            self.stop()
+        }
+        !before
+    }
+
+    /// As if no step had been recorded so far.
+    fn forget(&mut self) {
+        self.by_size.values_mut().for_each(|step| *step = None);
+        (self.pool, self.logits) = (None, None);
     }
 }
 
@@ -66,8 +86,6 @@ struct Step {
     /// `[keys of the streams (two words a row) | token ids | positions | places in the streams | what `Rows` needs | pages of latents]`, and
     /// room for what stands before the draws, which is not recorded
     inputs: Buffer<u32>,
-    /// [rows, V]
-    logits: Buffer<f32>,
     recording: Recording,
 }
 
@@ -144,7 +162,9 @@ impl Network {
         };
         found.inputs.part_mut(0..words.len()).upload(op, &words)?;
         found.recording.replay(op)?;
-        let (n, logits) = (step.draws.len(), found.logits.part(0..step.draws.len() * self.config.vocab_size));
+        let n = step.draws.len();
+        let Some(logits) = &caches.steps.logits else { unreachable!("a recorded step leaves logits") };
+        let logits = logits.part(0..n * self.config.vocab_size);
         let part = |at: usize, len: usize| found.inputs.part(at..at + len);
         let standing = match &beside {
             Some(standing) => standing.all(),
@@ -162,9 +182,17 @@ impl Network {
         let mut inputs = Buffer::uninit(d, op, room)?;
         inputs.part_mut(0..words.len()).upload(op, words)?;
         let recorded = inputs.part(0..words.len());
-        let mut logits = Buffer::uninit(d, op, size.room.rows * self.config.vocab_size)?;
-        let recording = d.record(op, || self.decode::<A>(caches, recorded, size, logits.all_mut()))?;
-        Ok(Step { inputs, logits, recording })
+        let need = size.room.rows * self.config.vocab_size;
+        if caches.steps.logits.as_ref().is_none_or(|logits| logits.len() < need) {
+            caches.steps.forget();
+            caches.steps.logits = Some(Buffer::uninit(d, op, need)?);
+        }
+        let pool = caches.steps.pool.get_or_insert_with(|| Pool::of(d)).clone();
+        let Some(mut logits) = caches.steps.logits.take() else { unreachable!("made above") };
+        let to = logits.part_mut(0..need);
+        let recording = d.record(op, &pool, || self.decode::<A>(caches, recorded, size, to));
+        caches.steps.logits = Some(logits);
+        Ok(Step { inputs, recording: recording? })
     }
 
     /// The step as it is recorded.

@@ -38,7 +38,8 @@ pub fn kv_bytes(
     }
 }
 
-/// A device keeps recordings of steps of other sizes, with their memory: taken for as many steps as this.
+/// A device keeps recordings of steps, which share the memory of about the largest, and makes other steps beside them: taken for as many
+/// steps as this.
 const RECORDINGS: usize = 4;
 
 /// Bytes that latents on the way to keys and values hold, in a step of `sequences` sequences and in recordings.

@@ -39,9 +39,9 @@ impl Attend<'_> {
     }
 
     /// A device's cache gives up its recordings; whether it had any to give up.
-    pub(crate) fn without_recordings(&mut self) -> bool {
+    pub(crate) fn give_up_recordings(&mut self) -> bool {
         match self {
-            Attend::Paged { caches: Caches::Device(caches), .. } => caches.without_recordings(),
+            Attend::Paged { caches: Caches::Device(caches), .. } => caches.give_up_recordings(),
             _ => false,
         }
     }
