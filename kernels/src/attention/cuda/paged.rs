@@ -1,5 +1,7 @@
 //! Decoding on a device: the paged cache, and queries against it.
 
+use std::ops::Range;
+
 use super::{QUERIES, SOURCE, TENSOR, TENSOR_SIZES, THREADS, TILE, fits, tensor_forward_bytes};
 use crate::attention::{PAGE, Shape};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, View, ViewMut};
@@ -10,6 +12,13 @@ const CHUNK: usize = 8 * PAGE;
 /// Positions of one chunk on tensor cores, and pairs of a row and a head that a block takes: as in tensor.cu.
 const TENSOR_CHUNK: usize = 4 * PAGE;
 const PAIRS: usize = 16;
+
+/// Values that the chunks of a launch may leave for [`gather`]: 256 MiB. A step's rows are cut into as many launches as that takes, so that
+/// some thousand rows of prompts beside one long sequence need no memory for as many long sequences.
+#[cfg(not(test))]
+const MOST_PARTS: usize = 1 << 26;
+#[cfg(test)]
+const MOST_PARTS: usize = 1 << 13;
 
 /// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.
 pub struct Cache<T: Float> {
@@ -130,10 +139,10 @@ fn plain<T: Float>(
     device: &Device,
     q: View<T>,
     cache: &Cache<T>,
-    rows: &Rows,
+    rows: &Part,
     out: ViewMut<T>,
 ) -> Result<(), Error> {
-    let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens.all());
+    let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens);
     fits(op, s);
     // In a batch-invariant device all positions are one chunk, as in packed attention.
     let chunk = if rows.whole { rows.longest.max(1) } else { CHUNK };
@@ -143,7 +152,7 @@ fn plain<T: Float>(
         q.into(),
         Arg::from(&cache.k),
         Arg::from(&cache.v),
-        Arg::from(&rows.tables),
+        rows.tables.into(),
         rows.width.into(),
         lens.into(),
         Arg::from(&part),
@@ -196,10 +205,56 @@ pub struct Room {
 }
 
 impl Room {
-    /// Most items of a decode on tensor cores.
-    fn items(self, whole: bool) -> usize {
-        self.rows * if whole { 1 } else { (self.pages * PAGE).div_ceil(TENSOR_CHUNK) }
+    /// Chunks that a row may have on tensor cores.
+    fn chunks(self, whole: bool) -> usize {
+        if whole { 1 } else { (self.pages * PAGE).div_ceil(TENSOR_CHUNK) }
     }
+
+    /// The launches of a step that this bounds, each with room for the most items that it may have.
+    fn runs(self, s: Shape, whole: bool) -> Vec<Run> {
+        let (chunks, longest) = (self.chunks(whole), self.pages * PAGE);
+        let most = (MOST_PARTS / (chunks * row_parts(s)).max(1)).max(1);
+        let run = |start: usize| {
+            let rows = start..self.rows.min(start + most);
+            Run { items: rows.start * chunks..rows.end * chunks, rows, longest }
+        };
+        (0..self.rows).step_by(most).map(run).collect()
+    }
+}
+
+/// Values that a chunk of a row leaves.
+fn row_parts(s: Shape) -> usize {
+    s.heads * (s.dv + 2)
+}
+
+/// Rows of a step that one launch takes.
+#[derive(Clone, Debug, PartialEq)]
+struct Run {
+    rows: Range<usize>,
+    items: Range<usize>,
+    /// Most positions that one of them sees.
+    longest: usize,
+}
+
+/// The launches of rows that are known: as many neighbours as their chunks' room allows, and their items.
+fn runs(tables: &[&[u32]], lens: &[usize], s: Shape, whole: bool) -> (Vec<Run>, Vec<i32>) {
+    let (mut runs, mut all, mut start) = (Vec::new(), Vec::new(), 0);
+    while start < lens.len() {
+        let (mut end, mut longest) = (start, 0);
+        while end < lens.len() {
+            let most = lens[end].max(longest);
+            let chunks = if whole { 1 } else { most.div_ceil(TENSOR_CHUNK) };
+            if end > start && (end + 1 - start) * chunks * row_parts(s) > MOST_PARTS {
+                break;
+            }
+            (end, longest) = (end + 1, most);
+        }
+        let first = all.len() / 4;
+        all.extend(items(&tables[start..end], &lens[start..end], s, whole));
+        runs.push(Run { rows: start..end, items: first..all.len() / 4, longest });
+        start = end;
+    }
+    (runs, all)
 }
 
 /// Where the rows of a step find their keys and values: for all layers.
@@ -209,11 +264,11 @@ pub struct Rows {
     width: usize,
     /// Positions that each row sees, its own included.
     lens: Buffer<u32>,
-    longest: usize,
     /// Where each row's own key and value go: its last position.
     places: Buffer<u32>,
-    /// Four numbers an item: first row, rows, chunk, the row whose table serves.
+    /// Four numbers an item: first row of its run, rows, chunk, the row whose table serves.
     items: Buffer<i32>,
+    runs: Vec<Run>,
     /// Whether an item has all positions, as packed attention walks over them: in a batch-invariant device.
     whole: bool,
 }
@@ -239,15 +294,15 @@ impl Rows {
             all[b * width..][..used].copy_from_slice(&table[..used]);
         }
         let whole = device.is_batch_invariant();
-        let items = items(tables, lens, s, whole);
+        let (runs, items) = runs(tables, lens, s, whole);
         let lens: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
         Ok(Rows {
             tables: Buffer::of(device, op, &all)?,
             width,
             lens: Buffer::of(device, op, &lens)?,
-            longest,
             places: Buffer::of(device, op, &places)?,
             items: Buffer::of(device, op, &items)?,
+            runs,
             whole,
         })
     }
@@ -280,10 +335,12 @@ impl Rows {
             words.extend_from_slice(&table[..used]);
             words.resize(words.len() + room.pages - used, 0);
         }
-        let items = items(&tables, &lens, s, whole);
-        let end = words.len() + 4 * room.items(whole);
-        words.extend(items.into_iter().map(|x| x as u32));
-        words.resize(end, 0);
+        for run in room.runs(s, whole) {
+            let end = words.len() + 4 * run.items.len();
+            let items = items(&tables[run.rows.clone()], &lens[run.rows], s, whole);
+            words.extend(items.into_iter().map(|x| x as u32));
+            words.resize(end, 0);
+        }
         words
     }
 
@@ -294,7 +351,7 @@ impl Rows {
     ///
     /// # Panics
     /// When there are too few words.
-    pub fn within(device: &Device, words: View<u32>, room: Room) -> Result<Rows, Error> {
+    pub fn within(device: &Device, words: View<u32>, room: Room, s: Shape) -> Result<Rows, Error> {
         let (op, Room { rows, pages }, whole) = ("attention::Rows", room, device.is_batch_invariant());
         let mut at = 0;
         let mut next = |len: usize| {
@@ -304,15 +361,25 @@ impl Rows {
             Ok(part)
         };
         let (lens, places, tables) = (next(rows)?, next(rows)?, next(rows * pages)?);
-        let mut items = Buffer::uninit(device, op, 4 * room.items(whole))?;
+        let mut items = Buffer::uninit(device, op, 4 * rows * room.chunks(whole))?;
         items.all_mut().copy_from(op, words.part(at..words.len()).cast())?;
-        Ok(Rows { tables, width: pages, lens, longest: pages * PAGE, places, items, whole })
+        Ok(Rows { tables, width: pages, lens, places, items, runs: room.runs(s, whole), whole })
     }
 
     /// Where each row's own key and value go, for [`Cache::write_rows`].
     pub fn places(&self) -> View<'_, u32> {
         self.places.all()
     }
+}
+
+/// What a launch knows of its rows.
+struct Part<'a> {
+    tables: View<'a, u32>,
+    width: usize,
+    lens: View<'a, u32>,
+    longest: usize,
+    items: View<'a, i32>,
+    whole: bool,
 }
 
 /// The place of a row's last position.
@@ -389,7 +456,7 @@ pub fn decode_rows<T: Float>(
     q: View<T>,
     cache: &Cache<T>,
     rows: &Rows,
-    out: ViewMut<T>,
+    mut out: ViewMut<T>,
 ) -> Result<(), Error> {
     let (op, s) = ("attention::decode", cache.s);
     let count = rows.lens.len();
@@ -399,6 +466,29 @@ pub fn decode_rows<T: Float>(
         q.len(),
         out.len()
     );
+    for run in &rows.runs {
+        let own = |width: usize| run.rows.start * width..run.rows.end * width;
+        let part = Part {
+            tables: rows.tables.part(own(rows.width)),
+            width: rows.width,
+            lens: rows.lens.part(own(1)),
+            longest: run.longest,
+            items: rows.items.part(4 * run.items.start..4 * run.items.end),
+            whole: rows.whole,
+        };
+        decode_run(device, q.part(own(s.heads * s.dk)), cache, &part, out.part_mut(own(s.heads * s.dv)))?;
+    }
+    Ok(())
+}
+
+fn decode_run<T: Float>(
+    device: &Device,
+    q: View<T>,
+    cache: &Cache<T>,
+    rows: &Part,
+    out: ViewMut<T>,
+) -> Result<(), Error> {
+    let (op, s, count) = ("attention::decode", cache.s, rows.lens.len());
     let aligned = q.address().is_multiple_of(16);
     if !(T::HALF
         && aligned
@@ -413,10 +503,10 @@ pub fn decode_rows<T: Float>(
             q.into(),
             Arg::from(&cache.k),
             Arg::from(&cache.v),
-            Arg::from(&rows.tables),
+            rows.tables.into(),
             rows.width.into(),
-            Arg::from(&rows.lens),
-            Arg::from(&rows.items),
+            rows.lens.into(),
+            rows.items.into(),
             Arg::from(&out),
             s.heads.into(),
             s.kv_heads.into(),
@@ -431,10 +521,10 @@ pub fn decode_rows<T: Float>(
         q.into(),
         Arg::from(&cache.k),
         Arg::from(&cache.v),
-        Arg::from(&rows.tables),
+        rows.tables.into(),
         rows.width.into(),
-        Arg::from(&rows.lens),
-        Arg::from(&rows.items),
+        rows.lens.into(),
+        rows.items.into(),
         Arg::from(&part),
         s.heads.into(),
         s.kv_heads.into(),
@@ -444,7 +534,7 @@ pub fn decode_rows<T: Float>(
     // What the warps leave at the end, in the room of keys and values, is never more than they take.
     let shared = 2 * (PAIRS * (s.dk + 8) + TENSOR_CHUNK * (s.dk + 8 + s.dv + 8));
     device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid(shared), &args)?;
-    gather(device, op, &part, rows.lens.all(), out, s, chunks, TENSOR_CHUNK)
+    gather(device, op, &part, rows.lens, out, s, chunks, TENSOR_CHUNK)
 }
 
 #[cfg(test)]
@@ -466,5 +556,27 @@ mod tests {
         let lens = [127, 128, 129];
         assert_eq!(items(&prompt, &lens, eight, false), [0, 2, 0, 1, 2, 1, 0, 2, 2, 1, 1, 2]);
         assert_eq!(items(&prompt, &lens, eight, true), [0, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_launch_leaves_no_more_than_there_is_room_for() {
+        let s = Shape { heads: 4, kv_heads: 1, dk: 64, dv: 62, scale: 1.0 };
+        // 32 chunks of rows a launch.
+        let (table, short) = ([7u32; 64], vec![9; 50]);
+        let lens = [&[1500, 1400], &short[..]].concat();
+        let tables: Vec<&[u32]> = lens.iter().map(|_| &table[..]).collect();
+        let (cut, items) = runs(&tables, &lens, s, false);
+        let rows: Vec<Range<usize>> = cut.iter().map(|run| run.rows.clone()).collect();
+        assert_eq!(rows, [0..2, 2..34, 34..52]);
+        assert_eq!(cut.iter().map(|run| run.longest).collect::<Vec<_>>(), [1500, 9, 9]);
+        assert_eq!((cut[0].items.start, cut[2].items.end), (0, items.len() / 4));
+        assert_eq!(items[4 * cut[1].items.start..][..4], [0, 4, 0, 0], "items count a launch's own rows");
+        assert_eq!(runs(&tables, &lens, s, true).0.len(), 2);
+        // A row alone that is longer than that.
+        assert_eq!(runs(&[&[7; 200]], &[6000], s, false).0.len(), 1);
+        let room = Room { rows: 20, pages: 16 };
+        let rows: Vec<Range<usize>> = room.runs(s, false).into_iter().map(|run| run.rows).collect();
+        assert_eq!(rows, [0..8, 8..16, 16..20]);
+        assert_eq!(room.runs(s, false)[1].items, 32..64);
     }
 }

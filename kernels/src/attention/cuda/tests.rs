@@ -49,7 +49,7 @@ fn in_room<T: Float>(
     let most = lens.iter().max().unwrap().div_ceil(PAGE);
     let room = Room { rows: lens.len() + 3, pages: most + 5 };
     let words = on(device, &Rows::words(device, tables, lens, room, tables[0][0], s));
-    let rows = Rows::within(device, words.all(), room).unwrap();
+    let rows = Rows::within(device, words.all(), room, s).unwrap();
     let mut q = q.to_vec();
     q.resize(room.rows * s.heads * s.dk, T::default());
     let mut out = on(device, &vec![T::default(); room.rows * s.heads * s.dv]);

@@ -206,7 +206,7 @@ impl Network {
         let (d, n, op) = (&self.device, room.rows, "a decode step");
         let part = |i: usize| inputs.part(i * n..(i + 1) * n);
         let end = inputs.len() - seen;
-        let rows = Rows::within(d, inputs.part(5 * n..end), room)?;
+        let rows = Rows::within(d, inputs.part(5 * n..end), room, self.shape())?;
         let seen = self.seen(inputs.part(end..inputs.len()));
         let mut positions = Buffer::uninit(d, op, n)?;
         positions.all_mut().copy_from(op, part(3))?;
