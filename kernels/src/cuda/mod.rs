@@ -58,6 +58,7 @@
 mod driver;
 mod emulation;
 mod error;
+mod interpreter;
 mod launch;
 mod libraries;
 mod memory;
@@ -200,6 +201,15 @@ impl Device {
     /// As there.
     pub fn emulated_with(order: u64, memory: usize) -> Result<Device, Error> {
         Ok(Device::of(Arc::new(emulation::Emulated::new(order, memory)?)))
+    }
+
+    /// A device that the CPU plays by interpreting the PTX of NVIDIA's compiler, which needs no card. `order` as above.
+    ///
+    /// # Errors
+    /// NVRTC is missing.
+    pub fn interpreted(order: u64) -> Result<Device, Error> {
+        let player = Box::new(interpreter::Interpreter::new(order)?);
+        Ok(Device::of(Arc::new(emulation::Emulated::of(player, emulation::MEMORY))))
     }
 
     /// What the card calls itself.

@@ -48,11 +48,25 @@ pub(crate) fn compile(source: &Source, capability: u32) -> Result<Vec<u8>, Error
         let newest = known.iter().filter(|&&k| k <= capability as i32).max();
         format!("compute_{}", newest.copied().unwrap_or(80))
     };
+    translated(source, &target, &format!("{major}.{minor}"))
+}
+
+/// Compiles to PTX, as text.
+pub(super) fn intermediate(source: &Source, capability: u32) -> Result<Vec<u8>, Error> {
+    libraries::nvrtc()?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there; the pointers are to locals.
+    unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
+    translated(source, &format!("compute_{capability}"), &format!("{major}.{minor}"))
+}
+
+/// What this version of NVRTC makes of a source, kept.
+fn translated(source: &Source, target: &str, version: &str) -> Result<Vec<u8>, Error> {
     let text = source.whole();
-    let options = options(&target).join(" ");
-    let key = hash(&[text.as_bytes(), options.as_bytes(), format!("{major}.{minor}").as_bytes()]);
+    let options = options(target).join(" ");
+    let key = hash(&[text.as_bytes(), options.as_bytes(), version.as_bytes()]);
     let name = format!("{}-{target}-{key:016x}.cubin", source.name);
-    kept(&name, || translate(source.name, &text, &target, true))
+    kept(&name, || translate(source.name, &text, target, true))
 }
 
 /// A source compiled, to be read: its PTX as text, or the machine code of a card as an object for nvdisasm.

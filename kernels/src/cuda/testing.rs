@@ -1,18 +1,23 @@
 //! What the tests on a device share.
 
-use super::{Buffer, Device, Element, Float};
+use super::{Buffer, Device, Element, Error, Float};
 
 pub(crate) use crate::testing::values;
 
-/// Runs a test on the emulated card, threads in several orders, and on the card where `R1_CUDA=card` asks for it. Says so where there is
-/// no emulation.
+/// Runs a test on the emulated card, threads in several orders; where `R1_CUDA` says `card` or `interpreted`, on that. Says so where there is
+/// none.
 pub(crate) fn each_device(test: impl Fn(&Device)) {
-    if std::env::var("R1_CUDA").is_ok_and(|how| how == "card") {
-        test(&Device::card(0).expect("R1_CUDA=card asks for a card"));
-        return;
+    let how = std::env::var("R1_CUDA").unwrap_or_default();
+    match how.as_str() {
+        "card" => test(&Device::card(0).expect("R1_CUDA=card asks for a card")),
+        "interpreted" => each([0, 7].map(Device::interpreted), test),
+        _ => each([0, 1, 7].map(Device::emulated), test),
     }
-    for order in [0, 1, 7] {
-        match Device::emulated(order) {
+}
+
+fn each<const N: usize>(devices: [Result<Device, Error>; N], test: impl Fn(&Device)) {
+    for device in devices {
+        match device {
             Ok(device) => test(&device),
             Err(error) => return eprintln!("skipped: {error}"),
         }

@@ -1,31 +1,40 @@
-//! A device that the CPU plays: the ops' device code compiled by g++ behind `shim.h`, its threads run as fibers.
+//! A device that the CPU plays, for tests and where there is no card: memory, copies, recordings and plain products here; how the ops'
+//! device code runs is a [`Player`]'s.
 //!
-//! It finds wrong numbers, reads and writes past a buffer's end (a guard page: the process dies), memory used before it is written (fresh
-//! memory is NaN), missing barriers (by running in several orders) and barriers that not all threads reach. It finds nothing about speed,
-//! memory models, or what a card's compiler does.
+//! [`fibers`] has it compiled by g++; `interpreter/` runs the PTX that NVIDIA's compiler makes of it. Both find wrong numbers, reads and writes
+//! past a buffer's end (a guard page: the process dies; the interpreter names the place), memory used before it is written (fresh memory
+//! is NaN), missing barriers (by running in several orders) and barriers that not all threads reach. They find nothing about speed or
+//! memory models.
+
+mod fibers;
+mod memory;
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::launch::signatures;
 use super::recording::Room;
-use super::{Arg, Backing, Error, Grid, Product, Source, module, product};
-
-const SHIM: &str = include_str!("shim.h");
-
-/// Bytes that the emulated card claims to have where nobody says.
-pub(super) const MEMORY: usize = 4 << 30;
-
-/// Bytes at either end of a fresh block that are NaN.
-const FILLED: usize = 32 << 20;
+use super::{Arg, Backing, Error, Grid, Product, Source, product};
+use fibers::Fibers;
+pub(super) use memory::{MEMORY, Memory};
 
 /// Shared memory that a block of a card of compute capability 9.0 may have; 8.0 has 163 KiB.
-const SHARED: u32 = 227 * 1024;
+pub(super) const SHARED: u32 = 227 * 1024;
 
-type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, u32, u64) -> *const c_char;
+/// Runs kernels.
+pub(super) trait Player: Send + Sync {
+    /// What the device calls itself.
+    fn name(&self) -> String;
+    /// Runs a kernel of the source, whose arguments have the kinds that it declares. What went wrong, if something did.
+    fn run(
+        &self,
+        source: &Source,
+        kernel: &str,
+        grid: Grid,
+        args: &[Arg],
+        memory: &Memory,
+    ) -> Result<(), String>;
+}
 
 /// What a recording holds.
 enum Work {
@@ -43,47 +52,30 @@ struct Recordings {
     open: Option<Vec<Work>>,
 }
 
+/// The kinds of arguments of each kernel of a source.
+type Kinds = HashMap<String, Vec<String>>;
+
 pub(super) struct Emulated {
+    player: Box<dyn Player>,
+    memory: Memory,
     room: Room,
     recordings: Mutex<Recordings>,
-    order: u64,
-    memory: usize,
-    used: Mutex<HashMap<u64, Mapping>>,
-    peak: AtomicUsize,
+    kinds: Mutex<HashMap<&'static str, Kinds>>,
 }
-
-/// What `mmap` gave for a buffer.
-struct Mapping {
-    start: usize,
-    whole: usize,
-    bytes: usize,
-}
-
-#[derive(Clone)]
-struct Kernel {
-    entry: Entry,
-    kinds: Vec<String>,
-}
-
-/// Compiled sources by name, one for the process: their state is static, so launches take turns.
-static LOADED: Mutex<Option<HashMap<&'static str, HashMap<String, Kernel>>>> = Mutex::new(None);
 
 impl Emulated {
+    /// Plays by fibers, with this many bytes of memory.
     pub fn new(order: u64, memory: usize) -> Result<Emulated, Error> {
-        if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-            return Err(Error::Absent("the emulated card runs on x86-64 Linux only".into()));
-        }
-        if Command::new("g++").arg("--version").output().is_ok_and(|o| o.status.success()) {
-            let (room, recordings) = (Room::default(), Mutex::default());
-            let (used, peak) = (Mutex::default(), AtomicUsize::new(0));
-            Ok(Emulated { room, recordings, order, memory, used, peak })
-        } else {
-            Err(Error::Absent("the emulated card needs g++".into()))
-        }
+        Ok(Emulated::of(Box::new(Fibers::new(order)?), memory))
+    }
+
+    pub fn of(player: Box<dyn Player>, memory: usize) -> Emulated {
+        let (memory, room) = (Memory::new(memory), Room::default());
+        Emulated { player, memory, room, recordings: Mutex::default(), kinds: Mutex::default() }
     }
 
     fn recordings(&self) -> MutexGuard<'_, Recordings> {
-        self.recordings.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the work was recorded, in place of being done.
@@ -93,77 +85,19 @@ impl Emulated {
         open.map(|list| list.push(work())).is_some()
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<u64, Mapping>> {
-        self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Compiles a source to a shared library and opens it.
-fn load(source: &Source) -> Result<HashMap<String, Kernel>, Error> {
-    let failed = |fact: String| Error::failed("emulation", format!("{}: {fact}", source.name));
-    let kernels = signatures(source.text);
-    let mut text = format!("{SHIM}\n{}\n", source.whole());
-    for (name, kinds) in &kernels {
-        // How many arguments there are is for the imitation of NVIDIA's driver (tests/card.rs).
-        text += &format!(
-            "extern \"C\" const int arguments_{name} = {};\n\
-             extern \"C\" const char *emulated_{name}(void **args, const unsigned *blocks, unsigned threads, unsigned long order) {{\n  \
-             return emulation::run([](void **args) {{ emulation::call({name}, args); }}, args, blocks, threads, order);\n}}\n",
-            kinds.len()
-        );
-    }
-    #[cfg(target_arch = "x86_64")]
-    let fused = if std::arch::is_x86_feature_detected!("fma") { "-mfma" } else { "-O2" };
-    #[cfg(not(target_arch = "x86_64"))]
-    let fused = "-O2";
-    let key = module::hash(&[text.as_bytes(), fused.as_bytes()]);
-    let folder = module::folder().unwrap_or_else(std::env::temp_dir);
-    let library = folder.join(format!("emulated-{}-{key:016x}.so", source.name));
-    if !library.exists() {
-        let stem = format!("{}.{}", library.display(), std::process::id());
-        let (unit, fresh) = (format!("{stem}.cpp"), format!("{stem}.part"));
-        std::fs::write(&unit, &text).map_err(|e| failed(format!("{unit}: {e}")))?;
-        // -ffp-contract=off: fused multiply-adds only where they are written.
-        let out = Command::new("g++")
-            .args(["-std=c++17", "-O2", fused, "-shared", "-fPIC", "-ffp-contract=off", "-fno-exceptions"])
-            .args([
-                "-fno-strict-aliasing",
-                "-fcf-protection=none",
-                "-w",
-                "-Wl,-Bsymbolic",
-                "-o",
-                &fresh,
-                &unit,
-            ])
-            .output()
-            .map_err(|e| failed(format!("g++: {e}")))?;
-        let _ = std::fs::remove_file(&unit);
-        if !out.status.success() {
-            return Err(failed(String::from_utf8_lossy(&out.stderr).into_owned()));
-        }
-        std::fs::rename(&fresh, &library).map_err(|e| failed(format!("{}: {e}", library.display())))?;
-    }
-    let path = CString::new(library.into_os_string().into_encoded_bytes()).expect("a path has no NUL");
-    // SAFETY: a library that we compiled; it stays open. What it exports has the type `Entry`.
-    unsafe {
-        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
-        if handle.is_null() {
-            return Err(failed(CStr::from_ptr(libc::dlerror()).to_string_lossy().into_owned()));
-        }
-        let mut found = HashMap::new();
-        for (name, kinds) in kernels {
-            let symbol = CString::new(format!("emulated_{name}")).expect("a kernel's name has no NUL");
-            let at = libc::dlsym(handle, symbol.as_ptr());
-            assert!(!at.is_null(), "{name} was compiled");
-            found.insert(name, Kernel { entry: std::mem::transmute::<*mut c_void, Entry>(at), kinds });
-        }
-        Ok(found)
+    /// The kinds of a kernel's arguments.
+    fn kinds(&self, op: &'static str, source: &Source, kernel: &str) -> Result<Vec<String>, Error> {
+        let mut all = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_source =
+            all.entry(source.name).or_insert_with(|| signatures(source.text).into_iter().collect());
+        let kinds = of_source.get(kernel).cloned();
+        kinds.ok_or_else(|| Error::failed(op, format!("no kernel {kernel} in {}", source.name)))
     }
 }
 
 impl Backing for Emulated {
     fn name(&self) -> String {
-        format!("a card emulated on the CPU, order {}", self.order)
+        self.player.name()
     }
 
     fn capability(&self) -> u32 {
@@ -175,46 +109,19 @@ impl Backing for Emulated {
     }
 
     fn memory(&self) -> Result<(usize, usize), Error> {
-        let used: usize = self.used().values().map(|m| m.bytes).sum();
-        Ok((self.memory.saturating_sub(used), self.memory))
+        Ok(self.memory.room())
     }
 
     fn peak(&self) -> usize {
-        self.peak.load(Ordering::Relaxed)
+        self.memory.peak()
     }
 
-    /// Ends at a page that may not be touched; begins as NaN, but for the middle of a large block, whose pages this machine may lack.
     fn take(&self, op: &'static str, bytes: usize) -> Result<u64, Error> {
-        const PAGE: usize = 4096;
-        let (free, total) = self.memory()?;
-        if bytes > free {
-            return Err(Error::OutOfMemory { op, bytes, free, total });
-        }
-        let whole = bytes.next_multiple_of(PAGE) + PAGE;
-        let (readable, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping, given back by `give`; the last page is fenced off.
-        let start = unsafe {
-            let start = libc::mmap(std::ptr::null_mut(), whole, readable, flags, -1, 0);
-            if start == libc::MAP_FAILED {
-                return Err(Error::OutOfMemory { op, bytes, free, total });
-            }
-            libc::mprotect(start.cast::<u8>().add(whole - PAGE).cast(), PAGE, libc::PROT_NONE);
-            let filled = (whole - PAGE).min(FILLED);
-            std::ptr::write_bytes(start.cast::<u8>(), 0xff, filled);
-            std::ptr::write_bytes(start.cast::<u8>().add(whole - PAGE - filled), 0xff, filled);
-            start as usize
-        };
-        let at = (start + whole - PAGE - bytes.next_multiple_of(16)) as u64;
-        self.used().insert(at, Mapping { start, whole, bytes });
-        self.peak.fetch_max(total - free + bytes, Ordering::Relaxed);
-        Ok(at)
+        self.memory.take(op, bytes)
     }
 
     fn give(&self, at: u64, _: usize) {
-        if let Some(Mapping { start, whole, .. }) = self.used().remove(&at) {
-            // SAFETY: the mapping that `take` made.
-            unsafe { libc::munmap(start as *mut c_void, whole) };
-        }
+        self.memory.give(at);
     }
 
     fn release(&self, _: &'static str) -> Result<(), Error> {
@@ -263,31 +170,14 @@ impl Backing for Emulated {
         grid: Grid,
         args: &[Arg],
     ) -> Result<(), Error> {
-        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let modules = loaded.get_or_insert_default();
-        if !modules.contains_key(source.name) {
-            modules.insert(source.name, load(source)?);
-        }
-        let found = modules[source.name].get(kernel).cloned();
-        let found =
-            found.ok_or_else(|| Error::failed(op, format!("no kernel {kernel} in {}", source.name)))?;
+        let kinds = self.kinds(op, source, kernel)?;
         let given: Vec<String> = args.iter().map(Arg::kind).collect();
-        assert_eq!(given, found.kinds, "{op}: arguments of {kernel}");
-        assert!(grid.shared <= SHARED, "{op}: {kernel} asks for {} bytes of shared memory", grid.shared);
+        assert_eq!(given, kinds, "{op}: arguments of {kernel}");
         if self.recorded(|| Work::Launch(op, *source, kernel.to_string(), grid, args.to_vec())) {
             return Ok(());
         }
-        let mut bits: Vec<u64> = args.iter().map(Arg::bits).collect();
-        let mut pointers: Vec<*mut c_void> = bits.iter_mut().map(|b| std::ptr::from_mut(b).cast()).collect();
-        // SAFETY: the arguments are of the kernel's types, checked above; the lock is held.
-        let fault =
-            unsafe { (found.entry)(pointers.as_mut_ptr(), grid.blocks.as_ptr(), grid.threads, self.order) };
-        if fault.is_null() {
-            return Ok(());
-        }
-        // SAFETY: a text of the library's own.
-        let fault = unsafe { CStr::from_ptr(fault) }.to_string_lossy();
-        Err(Error::failed(op, format!("{kernel}: {fault}")))
+        let done = self.player.run(source, kernel, grid, args, &self.memory);
+        done.map_err(|fault| Error::failed(op, format!("{kernel}: {fault}")))
     }
 
     fn product(&self, op: &'static str, p: &Product) -> Result<(), Error> {

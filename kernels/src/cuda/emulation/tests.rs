@@ -1,5 +1,6 @@
 //! The emulation itself: what it must find, it finds.
 
+use super::memory::MEMORY;
 use super::*;
 use crate::cuda::testing::{narrow, values, widen};
 use crate::cuda::{Buffer, Device};
