@@ -84,6 +84,7 @@ pub(super) enum Action {
     Param {
         at: usize,
         bytes: usize,
+        signed: bool,
         kind: Kind,
     },
     Load(Access),

@@ -109,6 +109,11 @@ impl Decoder {
         self.holds(kind, value)
     }
 
+    /// The kind of a declared register.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        self.registers.get(name).map(|found| found.0)
+    }
+
     fn constant(&self, text: &str, kind: Kind) -> Option<u64> {
         if let Some(digits) = text.strip_prefix("0f").filter(|d| d.len() == 8 && kind == Word) {
             return u64::from_str_radix(digits, 16).ok();
@@ -123,7 +128,7 @@ impl Decoder {
         match kind {
             Word => (-(1 << 31)..1 << 32).contains(&whole).then_some(u64::from(whole as u32)),
             Wide => (-(1 << 63)..1 << 64).contains(&whole).then_some(whole as u64),
-            Pred => (0..2).contains(&whole).then_some(whole as u64),
+            Pred => (-1..2).contains(&whole).then_some(u64::from(whole != 0)),
         }
     }
 
@@ -133,7 +138,7 @@ impl Decoder {
         let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or_else(unread)?;
         let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
         let offset = offset.parse().map_err(|_| unread())?;
-        let kind = self.registers.get(base).map_or(Wide, |found| found.0);
+        let kind = self.kind(base).unwrap_or(Wide);
         Ok((kind, self.operand(base, kind)?, offset))
     }
 
@@ -238,6 +243,10 @@ impl Decoder {
                         self.all(&[to, p, a, b, c, members], &[Word, Pred, Word, Word, Word, Word])?;
                     (Action::Together(Together::Shuffle(how)), registers)
                 }
+                // A conversion takes the low bits of a register that is wider than its source.
+                ("cvt", [to, from]) if opcode == "cvt.s64.s32" && self.kind(from) == Some(Wide) => {
+                    (Action::Lanes(lanes::low_half), self.all(&[to, from], &[Wide, Wide])?)
+                }
                 _ => {
                     let entry = lanes::entry(opcode).ok_or_else(|| format!("unknown opcode {opcode}"))?;
                     (Action::Lanes(entry.run), self.all(operands, entry.kinds)?)
@@ -276,11 +285,11 @@ impl Decoder {
     fn param(&mut self, words: &[&str], to: &str, name: &str) -> Result<(Action, Vec<u16>), String> {
         let inner = name.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or_default();
         let at = *self.parameters.get(inner).ok_or_else(|| format!("no parameter {name}"))?;
-        let (bytes, kind) = match words {
-            [kind] => size(kind).ok_or_else(|| format!("unknown type {kind}"))?,
-            _ => return Err(format!("unknown modifiers {words:?}")),
-        };
-        Ok((Action::Param { at, bytes, kind }, vec![self.operand(to, kind)?]))
+        let [word] = words else { return Err(format!("unknown modifiers {words:?}")) };
+        let (bytes, kind) = size(word).ok_or_else(|| format!("unknown type {word}"))?;
+        let kind = self.kind(to).unwrap_or(kind);
+        let to = self.operand(to, kind)?;
+        Ok((Action::Param { at, bytes, signed: word.starts_with('s'), kind }, vec![to]))
     }
 
     /// A load or store by the words behind `ld` or `st`: values' registers, then the base's.
@@ -299,7 +308,7 @@ impl Decoder {
         let signed = kind.starts_with('s');
         let (bytes, kind) = size(kind).ok_or_else(|| format!("unknown type {kind}"))?;
         // A register may be wider than its value.
-        let kind = self.registers.get(value).map_or(kind, |found| found.0);
+        let kind = self.kind(value).unwrap_or(kind);
         let mut registers = self.list(value, kind)?;
         if registers.len() != count {
             return Err(format!("{value} is not {count} registers"));

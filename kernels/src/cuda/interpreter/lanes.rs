@@ -116,6 +116,11 @@ pub(super) fn parted(registers: &mut Registers, mask: u32, operands: &[u16]) {
     }
 }
 
+/// `cvt.s64.s32` of a wide register: of its low half.
+pub(super) fn low_half(registers: &mut Registers, mask: u32, operands: &[u16]) {
+    (lanes!(wide = wide a => i64::from(a as i32) as u64).run)(registers, mask, operands);
+}
+
 /// What an opcode with all its modifiers does, where a lane does it by itself.
 #[allow(clippy::too_many_lines, clippy::float_cmp)] // a table; PTX compares for equality
 pub(super) fn entry(opcode: &str) -> Option<Entry> {

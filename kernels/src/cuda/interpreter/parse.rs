@@ -18,7 +18,9 @@ pub(super) struct Symbol {
 
 /// All kernels of a module.
 pub(super) fn module(text: &str) -> Result<Module, String> {
-    let (mut found, mut symbols) = (Module::new(), HashMap::new());
+    let mut found = Module::new();
+    // Arrays have names of their own, wherever they are declared.
+    let symbols: HashMap<String, Symbol> = text.lines().filter_map(|line| symbol(line.trim())).collect();
     let mut lines = text
         .lines()
         .enumerate()
@@ -27,10 +29,7 @@ pub(super) fn module(text: &str) -> Result<Module, String> {
         let failed = |fact: String| format!("PTX line {at}: {fact}");
         match line.split_whitespace().next() {
             None | Some(".version" | ".target" | ".address_size") => {}
-            Some(".extern" | ".shared") => {
-                let (name, symbol) = symbol(line).ok_or_else(|| failed(format!("cannot read `{line}`")))?;
-                symbols.insert(name, symbol);
-            }
+            Some(".extern" | ".shared") if symbol(line).is_some() => {}
             Some(".visible") => {
                 let name = line.strip_prefix(".visible .entry ").and_then(|rest| rest.strip_suffix('('));
                 let name = name.ok_or_else(|| failed(format!("cannot read `{line}`")))?;
@@ -49,13 +48,24 @@ pub(super) fn module(text: &str) -> Result<Module, String> {
     Ok(found)
 }
 
-/// `.shared .align 4 .b8 room[128];`, `.extern .shared .align 16 .b8 shared[];`
+/// `.shared .align 4 .b8 room[128];`, `.shared .align 4 .u32 count;`, `.extern .shared .align 16 .b8 shared[];`
 fn symbol(line: &str) -> Option<(String, Symbol)> {
-    let rest = line.trim_start_matches(".extern ").strip_prefix(".shared .align ")?.strip_suffix("];")?;
-    let (align, rest) = rest.split_once(" .b8 ")?;
-    let (name, bytes) = rest.split_once('[')?;
-    let bytes = if bytes.is_empty() { None } else { Some(bytes.parse().ok()?) };
-    Some((name.to_string(), Symbol { align: align.parse().ok()?, bytes }))
+    let rest = line.trim_start_matches(".extern ").strip_prefix(".shared .align ")?.strip_suffix(';')?;
+    let mut words = rest.split_whitespace();
+    let align = words.next()?.parse().ok()?;
+    let size = match words.next()? {
+        ".b8" => 1,
+        ".u16" => 2,
+        ".u32" | ".f32" => 4,
+        ".u64" | ".f64" => 8,
+        _ => return None,
+    };
+    let (name, count) = words.next()?.split_once('[').map_or_else(
+        || Some((rest.rsplit(' ').next()?, "1")),
+        |(name, count)| Some((name, count.strip_suffix(']')?)),
+    )?;
+    let bytes = if count.is_empty() { None } else { Some(size * count.parse::<usize>().ok()?) };
+    Some((name.to_string(), Symbol { align, bytes }))
 }
 
 /// One kernel: parameters up to `)`, directives, then declarations of registers, labels and instructions.
@@ -83,6 +93,7 @@ fn kernel(name: &str, lines: &[(usize, &str)], symbols: &HashMap<String, Symbol>
                 let sizes = sizes.collect::<Result<Vec<_>, _>>().map_err(|_| unread())?;
                 decoder.kernel.most_threads = Some(sizes.iter().product());
             }
+            Some(".shared") if symbol(line).is_some() => {}
             Some(".reg") => decoder.registers(line).ok_or_else(unread)?,
             Some(word) if word.starts_with('.') => return Err(unread()),
             Some(_) => code.push((at, line)),

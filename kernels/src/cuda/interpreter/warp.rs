@@ -188,10 +188,11 @@ impl Warp {
     fn each(&mut self, scene: &mut Scene, instruction: &Instruction, mask: u32) -> Result<(), String> {
         let operand = |i: usize| usize::from(instruction.operands[i]);
         match instruction.action {
-            Action::Param { at, bytes, kind } => {
+            Action::Param { at, bytes, signed, kind } => {
                 let mut value = [0; 8];
                 value[..bytes].copy_from_slice(&scene.params[at..at + bytes]);
                 let value = u64::from_le_bytes(value);
+                let value = if signed { i64::from(value as i32) as u64 } else { value };
                 for lane in lanes(mask) {
                     self.registers.set(kind, operand(0), lane, value);
                 }
