@@ -5,9 +5,10 @@
 //! arguments, [`Device`] first, [`View`]s for slices. Matrix products are cuBLASLt's (`product.rs`). One stream; work is queued and
 //! errors may surface at a later call.
 //!
-//! A device has one of two backings. The driver's is a card. The emulated one (`emulation/`) compiles the same device code with g++ and
-//! runs it on the CPU, thread by thread, in an order that a test may choose: it is how kernels are tested where there is no card.
-//! `R1_CUDA=emulated` selects it, `R1_CUDA=emulated:N` with order N.
+//! A device is a card, or one that the CPU plays, which is how kernels are tested where there is no card. There are two ways to play.
+//! Emulated (`emulation/`), the device code is compiled by g++ and run thread by thread; interpreted (`interpreter/`), NVRTC
+//! compiles it as for a card, and the PTX runs warp by warp. Both in an order that a test may choose. `R1_CUDA=emulated` or `R1_CUDA=interpreted`
+//! selects one, `R1_CUDA=emulated:N` with order N.
 //!
 //! Activations are [`Float`]: f32, or bf16 (kept as its bits, `u16`). Sums, softmax, norms, the residual stream and gradients of
 //! weights are f32. No sum is made by atomic additions: a run's bits are the same each time on one kind of card.
@@ -141,20 +142,19 @@ pub struct Device {
 }
 
 impl Device {
-    /// Card `ordinal` of this machine, or the emulated one where `R1_CUDA` says so.
+    /// Card `ordinal` of this machine, or the one that the CPU plays where `R1_CUDA` says so.
     ///
     /// # Errors
     /// No driver, no such card, one older than compute capability 8.0, or a library that is missing.
     pub fn open(ordinal: usize) -> Result<Device, Error> {
-        match std::env::var("R1_CUDA") {
-            Ok(how) if how == "emulated" => Device::emulated(0),
-            Ok(how) => match how.strip_prefix("emulated:").and_then(|order| order.parse().ok()) {
-                Some(order) => Device::emulated(order),
-                None => {
-                    Err(Error::Absent(format!("R1_CUDA is {how:?}: it may be `emulated` or `emulated:N`")))
-                }
-            },
-            Err(_) => Device::card(ordinal),
+        let Ok(how) = std::env::var("R1_CUDA") else { return Device::card(ordinal) };
+        let (kind, order) = how.split_once(':').unwrap_or((how.as_str(), "0"));
+        match (kind, order.parse()) {
+            ("emulated", Ok(order)) => Device::emulated(order),
+            ("interpreted", Ok(order)) => Device::interpreted(order),
+            _ => Err(Error::Absent(format!(
+                "R1_CUDA is {how:?}: it may be `emulated`, `interpreted`, or one of these with an order, `emulated:N`"
+            ))),
         }
     }
 
@@ -179,7 +179,7 @@ impl Device {
         self.batch_invariant
     }
 
-    /// How many cards this machine has; the emulated one counts where `R1_CUDA` says so.
+    /// How many cards this machine has; one that the CPU plays counts where `R1_CUDA` says so.
     ///
     /// # Errors
     /// No driver.

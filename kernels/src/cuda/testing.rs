@@ -4,22 +4,23 @@ use super::{Buffer, Device, Element, Error, Float};
 
 pub(crate) use crate::testing::values;
 
-/// Runs a test on the emulated card, threads in several orders; where `R1_CUDA` says `card` or `interpreted`, on that. Says so where there is
-/// none.
+/// Runs a test on the devices that the CPU plays: emulated, threads in several orders, and interpreted; where `R1_CUDA` says `card` or
+/// `interpreted`, on that, the latter in several orders. Says so where there is none.
 pub(crate) fn each_device(test: impl Fn(&Device)) {
     let how = std::env::var("R1_CUDA").unwrap_or_default();
-    match how.as_str() {
-        "card" => test(&Device::card(0).expect("R1_CUDA=card asks for a card")),
-        "interpreted" => each([0, 7].map(Device::interpreted), test),
-        _ => each([0, 1, 7].map(Device::emulated), test),
-    }
-}
-
-fn each<const N: usize>(devices: [Result<Device, Error>; N], test: impl Fn(&Device)) {
+    let devices: Vec<fn() -> Result<Device, Error>> = match how.as_str() {
+        "card" => vec![|| Ok(Device::card(0).expect("R1_CUDA=card asks for a card"))],
+        "interpreted" => {
+            vec![|| Device::interpreted(0), || Device::interpreted(1), || Device::interpreted(7)]
+        }
+        _ => vec![|| Device::emulated(0), || Device::emulated(1), || Device::emulated(7), || {
+            Device::interpreted(7)
+        }],
+    };
     for device in devices {
-        match device {
+        match device() {
             Ok(device) => test(&device),
-            Err(error) => return eprintln!("skipped: {error}"),
+            Err(error) => eprintln!("skipped: {error}"),
         }
     }
 }
