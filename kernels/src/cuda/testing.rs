@@ -2,10 +2,12 @@
 
 use super::{Buffer, Device, Element, Error, Float};
 
+mod both;
+
 pub(crate) use crate::testing::values;
 
-/// Runs a test on the devices that the CPU plays: emulated, threads in several orders, and interpreted; where `R1_CUDA` says `card` or
-/// `interpreted`, on that, the latter in several orders. Says so where there is none.
+/// Runs a test on the devices that the CPU plays: emulated, threads in several orders, and emulated and interpreted side by side; where
+/// `R1_CUDA` says `card` or `interpreted`, on that, the latter in several orders. Says so where there is none.
 pub(crate) fn each_device(test: impl Fn(&Device)) {
     let how = std::env::var("R1_CUDA").unwrap_or_default();
     let devices: Vec<fn() -> Result<Device, Error>> = match how.as_str() {
@@ -13,8 +15,11 @@ pub(crate) fn each_device(test: impl Fn(&Device)) {
         "interpreted" => {
             vec![|| Device::interpreted(0), || Device::interpreted(1), || Device::interpreted(7)]
         }
-        _ => vec![|| Device::emulated(0), || Device::emulated(1), || Device::emulated(7), || {
-            Device::interpreted(7)
+        _ => vec![|| Device::emulated(0), || Device::emulated(1), || {
+            both::device(7).or_else(|missing| {
+                eprintln!("skipped: interpreted: {missing}");
+                Device::emulated(7)
+            })
         }],
     };
     for device in devices {

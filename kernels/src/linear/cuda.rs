@@ -294,7 +294,7 @@ mod tests {
                 let mut dx = values(5, m * k, 1.0);
                 let mut dw = values(6, n * k, 1.0);
                 let mut db = values(7, n, 1.0);
-                let before = (on(device, &dx), on(device, &dw), on(device, &db));
+                let (before, b0) = ((on(device, &dx), on(device, &dw), on(device, &db)), db.clone());
                 linear::backward_input(&dy, &weight, &mut dx, true);
                 linear::backward_weight(&dy, &x, n, k, Precision::F32, &mut dw);
                 linear::backward_bias(&dy, &mut db);
@@ -312,6 +312,9 @@ mod tests {
                             .unwrap();
                         near("y in bf16", &widen(&half.download("test").unwrap()), &y, 8e-3);
                         super::backward_input(device, dy.all(), w.all(), n, k, gx.all_mut(), $add).unwrap();
+                        let mut sums = on(device, &b0);
+                        super::backward_bias(device, dy.all(), sums.all_mut()).unwrap();
+                        near("db alone", &sums.download("test").unwrap(), &db, 1e-6);
                         if $add {
                             super::backward_weight(device, dy.all(), x.all(), n, k, gw.all_mut()).unwrap();
                             super::backward_bias(device, dy.all(), gb.all_mut()).unwrap();
@@ -375,6 +378,11 @@ mod tests {
                 assert_eq!(half.download("test").unwrap(), narrow(&x));
                 super::convert(device, half.all(), back.all_mut()).unwrap();
                 assert_eq!(back.download("test").unwrap(), widen(&narrow(&x)));
+                let (mut same, mut half_again) = (on(device, &vec![7f32; n]), on(device, &vec![7u16; n]));
+                super::convert(device, from.all(), same.all_mut()).unwrap();
+                super::convert(device, half.all(), half_again.all_mut()).unwrap();
+                assert_eq!(same.download("test").unwrap(), x);
+                assert_eq!(half_again.download("test").unwrap(), narrow(&x));
                 super::add(device, back.all_mut(), half.all()).unwrap();
                 super::add(device, back.all_mut(), from.all()).unwrap();
                 let sum: Vec<f32> = widen(&narrow(&x)).iter().zip(&x).map(|(h, x)| h + h + x).collect();

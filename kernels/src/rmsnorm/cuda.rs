@@ -144,6 +144,18 @@ mod tests {
                 .unwrap();
                 assert_eq!(dx.download("test").unwrap(), sum);
                 near("y after add", &dy.download("test").unwrap(), &y, 1e-6);
+                let (mut dx, y16, r) = (on(device, &x), half.all_mut(), dr.all_mut());
+                super::add_forward(device, dx.all_mut(), branch.all(), dw.all(), 1e-6, y16, r).unwrap();
+                near("y in bf16 after add", &widen(&half.download("test").unwrap()), &y, 4e-3);
+                let (branch, mut dx) =
+                    (on(device, &narrow(&branch.download("test").unwrap())), on(device, &x));
+                let (y16, r) = (half.all_mut(), dr.all_mut());
+                super::add_forward(device, dx.all_mut(), branch.all(), dw.all(), 1e-6, y16, r).unwrap();
+                near("y in bf16 after bf16", &widen(&half.download("test").unwrap()), &y, 1e-2);
+                let (x16, y16, r) = (on(device, &narrow(&x)), half.all_mut(), dr.all_mut());
+                super::forward(device, x16.all(), dw.all(), 1e-6, y16, r).unwrap();
+                rmsnorm::forward(&widen(&narrow(&x)), &w, 1e-6, &mut y, &mut rstd);
+                near("y in bf16 of bf16", &widen(&half.download("test").unwrap()), &y, 4e-3);
             }
         });
     }

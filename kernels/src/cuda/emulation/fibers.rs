@@ -18,7 +18,7 @@ type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, u32, u64) -> *co
 static LOADED: Mutex<Option<HashMap<&'static str, HashMap<String, Entry>>>> = Mutex::new(None);
 
 /// Runs threads and blocks in the order of this number.
-pub(super) struct Fibers(u64);
+pub(in crate::cuda) struct Fibers(u64);
 
 impl Fibers {
     pub fn new(order: u64) -> Result<Fibers, Error> {

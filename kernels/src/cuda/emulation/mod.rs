@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::launch::signatures;
 use super::recording::Room;
 use super::{Arg, Backing, Error, Grid, Product, Source, product};
-use fibers::Fibers;
+pub(super) use fibers::Fibers;
 pub(super) use memory::{MEMORY, Memory};
 
 /// Shared memory that a block of a card of compute capability 9.0 may have; 8.0 has 163 KiB.

@@ -89,15 +89,12 @@ impl Warp {
             }
         }
         if self.live != 0 {
-            let places: Vec<String> =
-                lanes(self.live).map(|lane| kernel.text[self.at[lane]].clone()).collect();
-            let mut distinct = places.clone();
-            distinct.dedup();
-            return Err(format!(
-                "lanes of a warp wait in different exchanges, {} lanes have ended: {}",
-                32 - places.len(),
-                distinct.join(" | ")
-            ));
+            let mut places: Vec<&str> =
+                lanes(self.live).map(|lane| kernel.text[self.at[lane]].as_str()).collect();
+            let (wait, ended) = (places.len(), WARP - places.len());
+            places.dedup();
+            let places = places.join(" or ");
+            return Err(format!("{wait} of a warp's lanes wait, {ended} have ended: {places}"));
         }
         self.stop = Some(Stop::End);
         Ok(Stop::End)

@@ -182,3 +182,39 @@ fn draws_follow_the_rule() {
         }
     });
 }
+
+#[test]
+fn marks_change_the_logits() {
+    each_device(|device| {
+        let (rows, v) = (3, 40);
+        let logits = values(3, rows * v, 2.0);
+        let (starts, ids) = ([0u32, 3, 3, 5], [1u32, 7, 39, 0, 12]);
+        let marks = [SEEN, SEEN | 2, BANNED, 1, SEEN | BANNED | 1];
+        let mut changed = logits.clone();
+        for row in 0..rows {
+            for i in starts[row] as usize..starts[row + 1] as usize {
+                let (x, mark) = (&mut changed[row * v + ids[i] as usize], marks[i]);
+                if mark & SEEN != 0 {
+                    *x = if *x > 0.0 { *x / 1.3 } else { *x * 1.3 };
+                }
+                let times = mark & (SEEN - 1);
+                *x -= if times > 0 { 0.5 } else { 0.0 };
+                (0..times).for_each(|_| *x -= 0.25);
+                if mark & BANNED != 0 {
+                    *x = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let (starts, ids, marks) = (on(device, &starts), on(device, &ids), on(device, &marks));
+        let marks = Marks { starts, ids, marks, repetition: 1.3, presence: 0.5, frequency: 0.25 };
+        let rule = Rule { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+        let (streams, positions) = (on(device, &[5u64, 6, 7]), on(device, &[1u32, 2, 3]));
+        let drawn = |logits: &[f32], marks: Option<&Marks>| {
+            let (z, mut t, mut l) = (on(device, logits), on(device, &[7u32; 3]), on(device, &[7f32; 3]));
+            let (s, p) = (streams.all(), positions.all());
+            draw(device, z.all(), v, &rule, marks, None, s, p, t.all_mut(), l.all_mut()).unwrap();
+            t.download("test").unwrap()
+        };
+        assert_eq!(drawn(&logits, Some(&marks)), drawn(&changed, None));
+    });
+}
