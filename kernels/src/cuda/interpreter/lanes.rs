@@ -122,7 +122,7 @@ pub(super) fn low_half(registers: &mut Registers, mask: u32, operands: &[u16]) {
 }
 
 /// What an opcode with all its modifiers does, where a lane does it by itself.
-#[allow(clippy::too_many_lines, clippy::float_cmp)] // a table; PTX compares for equality
+#[allow(clippy::neg_cmp_op_on_partial_ord)] // unordered is true where the opposite is false
 pub(super) fn entry(opcode: &str) -> Option<Entry> {
     Some(match opcode {
         "mov.u16" => lanes!(word = word a => a & 0xffff),

@@ -19,7 +19,7 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// Where a value lies that a lane may reach, or why not.
     fn place(&self, space: Space, at: u64, bytes: usize) -> Result<*mut u8, String> {
-        if at % bytes as u64 != 0 {
+        if !at.is_multiple_of(bytes as u64) {
             return Err(format!("address {at:#x} is not a multiple of {bytes}"));
         }
         if space == Space::Shared {
@@ -89,7 +89,7 @@ impl Scene<'_> {
     /// What may be wrong with a copy in the background, said when it is asked for.
     pub fn check(&self, copy: &Copy) -> Result<(), String> {
         self.place(Space::Shared, u64::from(copy.to), 16)?;
-        if copy.from % 16 != 0 {
+        if !copy.from.is_multiple_of(16) {
             return Err(format!("address {:#x} is not a multiple of 16", copy.from));
         }
         match copy.bytes {

@@ -49,7 +49,7 @@ extern "C" __global__ void background(const float *x, float *y, int wait) {
   __syncthreads();
   for (int i = 0; i < 4; i++) y[4 * threadIdx.x + i] = room[(4 * threadIdx.x + i + 4) % 128];
 }
-extern "C" __global__ void __launch_bounds__(64) few(float *y) { y[threadIdx.x] = 1.0f; }
+extern "C" __launch_bounds__(64) __global__ void few(float *y) { y[threadIdx.x] = 1.0f; }
 "#,
 };
 
@@ -213,7 +213,7 @@ fn instructions_are_the_isa_s() {
     assert_eq!(run("ex2.approx.ftz.f32", f(-126.0), 0, 0), f(f32::MIN_POSITIVE));
     assert_eq!(run("cvt.rzi.s32.f32", f(-3.9e9), 0, 0), 0x8000_0000);
     assert_eq!(run("cvt.rzi.s32.f32", nan, 0, 0), 0);
-    assert_eq!(run("cvt.rn.bf16x2.f32", f(1.003_906_25), f(-2.0), 0), 0x3f80_c000);
+    assert_eq!(run("cvt.rn.bf16x2.f32", f(1.0 + 1.0 / 256.0), f(-2.0), 0), 0x3f80_c000);
     assert_eq!(run("setp.ltu.f32", nan, f(1.0), 0), 1);
     assert_eq!(run("setp.lt.f32", nan, f(1.0), 0), 0);
 }
