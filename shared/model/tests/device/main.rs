@@ -1,6 +1,6 @@
 //! A policy on a device against the same policy on the host, and against transformers' golden numbers: logits, packed and
 //! paged, log-probabilities, gradients, and what the engine draws. The device is the emulated one, in several orders of its threads;
-//! `R1_CUDA=card` takes a card instead.
+//! `R1_CUDA=card` takes a card instead, `R1_CUDA=interpreted` the interpreted one.
 #![cfg(feature = "cuda")]
 
 mod engine;
@@ -40,12 +40,14 @@ fn each_device(test: impl Fn(&Device)) {
 }
 
 fn on_devices(orders: &[u64], test: impl Fn(&Device)) {
-    if std::env::var("R1_CUDA").is_ok_and(|how| how == "card") {
+    let how = std::env::var("R1_CUDA").unwrap_or_default();
+    if how == "card" {
         test(&Device::card(0).expect("R1_CUDA=card asks for a card"));
         return;
     }
     for order in orders {
-        match Device::emulated(*order) {
+        let device = if how == "interpreted" { Device::interpreted } else { Device::emulated };
+        match device(*order) {
             Ok(device) => test(&device),
             Err(error) => return eprintln!("skipped: {error}"),
         }
