@@ -91,10 +91,10 @@ fn permuted(a: u32, b: u32, how: u32) -> u32 {
 }
 
 /// `bits` of `a` put into `b` from `at` on.
-fn inserted(a: u32, b: u32, at: u32, bits: u32) -> u32 {
-    let (at, bits) = (at & 0xff, bits & 0xff);
-    let field = (((1u128 << bits.min(64)) - 1) << at.min(64)) as u32;
-    ((u128::from(a) << at.min(64)) as u32 & field) | (b & !field)
+fn inserted(a: u64, b: u64, at: u32, bits: u32) -> u64 {
+    let (at, bits) = ((at & 0xff).min(64), (bits & 0xff).min(64));
+    let field = ((1u128 << bits) - 1) << at;
+    ((u128::from(a) << at & field) as u64) | (b & !(field as u64))
 }
 
 /// `mov.b64 wide, {low, high}`
@@ -188,7 +188,10 @@ pub(super) fn entry(opcode: &str) -> Option<Entry> {
         // How far the highest bit that is set must be shifted to be the highest.
         "bfind.shiftamt.u32" => lanes!(word = word a => if a == 0 { u32::MAX } else { a.leading_zeros() }),
         "prmt.b32" => lanes!(word = word a, word b, word how => permuted(a, b, how)),
-        "bfi.b32" => lanes!(word = word a, word b, word at, word bits => inserted(a, b, at, bits)),
+        "bfi.b32" => {
+            lanes!(word = word a, word b, word at, word bits => inserted(a.into(), b.into(), at, bits) as u32)
+        }
+        "bfi.b64" => lanes!(wide = wide a, wide b, word at, word bits => inserted(a, b, at, bits)),
 
         "add.rn.f32" => lanes!(word = word a, word b => bits(f(a) + f(b))),
         "sub.rn.f32" => lanes!(word = word a, word b => bits(f(a) - f(b))),
