@@ -206,6 +206,7 @@ fn marks_change_the_logits() {
             }
         }
         let (starts, ids, marks) = (on(device, &starts), on(device, &ids), on(device, &marks));
+        let (starts, ids, marks) = (starts.all(), ids.all(), marks.all());
         let marks = Marks { starts, ids, marks, repetition: 1.3, presence: 0.5, frequency: 0.25 };
         let rule = Rule { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
         let (streams, positions) = (on(device, &[5u64, 6, 7]), on(device, &[1u32, 2, 3]));
