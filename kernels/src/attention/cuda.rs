@@ -6,13 +6,17 @@
 use super::{Segment, Shape};
 use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut};
 
+mod cache;
+mod decode;
 mod latent;
-mod paged;
 mod plan;
+mod rows;
 
+pub use cache::Cache;
+pub use decode::decode_rows;
 pub use latent::LatentCache;
-pub use paged::{Cache, Room, Rows, decode_rows};
 pub use plan::Plan;
+pub use rows::{Room, Rows};
 
 pub(crate) const SOURCE: Source =
     Source { name: "attention", text: concat!(include_str!("cuda.cu"), include_str!("tensor.cu")) };

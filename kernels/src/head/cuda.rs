@@ -21,9 +21,9 @@ pub struct Output {
     pub entropy: Option<Buffer<f32>>,
 }
 
-/// Rows whose logits are in memory at the same time: at most 256 MiB of logits.
+/// Rows whose logits are in memory at the same time: at most 512 MiB of logits.
 pub(crate) fn chunk_rows(v: usize) -> usize {
-    ((1 << 26) / v.max(1)).clamp(16, 4096)
+    ((1 << 27) / v.max(1)).clamp(16, 4096)
 }
 
 /// Bytes of scratch that [`forward`] and [`backward`] hold for `rows` rows and a vocabulary of `v`; `half`: in bf16.

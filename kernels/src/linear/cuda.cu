@@ -1,9 +1,12 @@
 // Around the products, which are cuBLASLt's: bias, its gradient, conversion, the residual sum.
 
+// The row that value i of rows of n lies in: divided in 32 bits where that does, which is many times faster.
+static __device__ __forceinline__ u64 row_of(u64 i, int n) { return i >> 32 ? i / (u32)n : (u32)i / (u32)n; }
+
 template <class Y>
 static __device__ void add_bias(Y *y, const float *bias, u64 count, int n) {
   u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) store(y + i, load(y + i) + bias[i % n]);
+  if (i < count) store(y + i, load(y + i) + bias[i - row_of(i, n) * n]);
 }
 extern "C" __global__ void add_bias_f32(float *y, const float *bias, u64 count, int n) { add_bias(y, bias, count, n); }
 extern "C" __global__ void add_bias_bf16(bf16 *y, const float *bias, u64 count, int n) { add_bias(y, bias, count, n); }
@@ -15,6 +18,7 @@ static __device__ void bias_part(const D *dy, float *part, int rows, int n, int 
   if (j >= n) return;
   int start = blockIdx.y * run, end = min(rows, start + run);
   float sum = 0.0f;
+#pragma unroll 8  // loads ahead of the sum
   for (int row = start; row < end; row++) sum += load(dy + (u64)row * n + j);
   part[(u64)blockIdx.y * n + j] = sum;
 }
@@ -25,6 +29,7 @@ extern "C" __global__ void bias_sum(const float *part, float *db, int runs, int 
   int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= n) return;
   float sum = db[j];
+#pragma unroll 16
   for (int i = 0; i < runs; i++) sum += part[(u64)i * n + j];
   db[j] = sum;
 }
@@ -63,8 +68,8 @@ template <class T>
 static __device__ void columns(const T *from, T *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) {
   u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
-  u64 row = i / width, j = i % width;
-  to[row * to_stride + to_at + j] = from[row / times * from_stride + from_at + j];
+  u64 row = row_of(i, width), j = i - row * width;
+  to[row * to_stride + to_at + j] = from[row_of(row, times) * from_stride + from_at + j];
 }
 extern "C" __global__ void columns_f32(const float *from, float *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) { columns(from, to, count, width, times, from_stride, from_at, to_stride, to_at); }
 extern "C" __global__ void columns_bf16(const bf16 *from, bf16 *to, u64 count, int width, int times, int from_stride, int from_at, int to_stride, int to_at) { columns(from, to, count, width, times, from_stride, from_at, to_stride, to_at); }
@@ -74,7 +79,7 @@ template <class T>
 static __device__ void fold(const T *from, T *to, u64 count, int width, int times, int stride, int at) {
   u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
-  u64 row = i / width, j = i % width;
+  u64 row = row_of(i, width), j = i - row * width;
   float sum = 0.0f;
   for (int n = 0; n < times; n++) sum += load(from + (row * times + n) * stride + at + j);
   store(to + i, sum);

@@ -184,6 +184,7 @@ extern "C" __global__ void rmsnorm_weight_sum(const float *part, float *dw, int 
   int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= c) return;
   float sum = dw[j];
+#pragma unroll 16  // loads ahead of the sum
   for (int i = 0; i < runs; i++) sum += part[(u64)i * c + j];
   dw[j] = sum;
 }

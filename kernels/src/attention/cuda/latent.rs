@@ -1,7 +1,6 @@
 //! The paged cache of what MLA makes keys and values from, on a device, and the way from there to keys and values.
 
-use super::SOURCE;
-use super::paged::Cache;
+use super::{Cache, SOURCE};
 use crate::attention::{PAGE, Shape};
 use crate::cuda::{Arg, Device, Error, Float, Grid, View, ViewMut};
 

@@ -1,199 +1,21 @@
-//! Decoding on a device: the paged cache, and queries against it.
+//! Where the rows of a step find their keys and values, and how their work is cut into launches and blocks.
 
 use std::ops::Range;
 
-use super::{QUERIES, SOURCE, TENSOR, TENSOR_SIZES, THREADS, TILE, fits, tensor_forward_bytes};
+use super::TENSOR;
 use crate::attention::{PAGE, Shape};
-use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, View, ViewMut};
-
-/// Positions of one chunk of decoding.
-const CHUNK: usize = 8 * PAGE;
+use crate::cuda::{Buffer, Device, Error, View};
 
 /// Positions of one chunk on tensor cores, and pairs of a row and a head that a block takes: as in tensor.cu.
-const TENSOR_CHUNK: usize = 4 * PAGE;
-const PAIRS: usize = 16;
+pub(super) const TENSOR_CHUNK: usize = 4 * PAGE;
+pub(super) const PAIRS: usize = 16;
 
-/// Values that the chunks of a launch may leave for [`gather`]: 256 MiB. A step's rows are cut into as many launches as that takes, so that
+/// Values that the chunks of a launch may leave to be gathered: 256 MiB. A step's rows are cut into as many launches as that takes, so that
 /// some thousand rows of prompts beside one long sequence need no memory for as many long sequences.
 #[cfg(not(test))]
 const MOST_PARTS: usize = 1 << 26;
 #[cfg(test)]
 const MOST_PARTS: usize = 1 << 13;
-
-/// Keys and values of one layer in pages of [`PAGE`] positions, `[page][slot][kv_head][values]`; a page may belong to several sequences.
-pub struct Cache<T: Float> {
-    pub(super) s: Shape,
-    pages: usize,
-    pub(super) k: Buffer<T>,
-    pub(super) v: Buffer<T>,
-}
-
-impl<T: Float> Cache<T> {
-    /// `pages` pages, with whatever is in them.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn with_pages(device: &Device, pages: usize, s: Shape) -> Result<Cache<T>, Error> {
-        let rows = pages * PAGE * s.kv_heads;
-        let op = "the cache of keys and values";
-        Ok(Cache {
-            s,
-            pages,
-            k: Buffer::uninit(device, op, rows * s.dk)?,
-            v: Buffer::uninit(device, op, rows * s.dv)?,
-        })
-    }
-
-    /// Bytes of one page.
-    pub fn page_bytes(s: Shape) -> usize {
-        PAGE * s.kv_heads * (s.dk + s.dv) * size_of::<T>()
-    }
-
-    /// How many pages there are.
-    pub fn pages(&self) -> usize {
-        self.pages
-    }
-
-    /// The sizes it was made for.
-    pub fn shape(&self) -> Shape {
-        self.s
-    }
-
-    /// Stores a row of k `[rows, kv_heads · dk]` and v `[rows, kv_heads · dv]` at each place, page · [`PAGE`] + slot. The places are not
-    /// checked.
-    ///
-    /// # Errors
-    /// The device refused.
-    ///
-    /// # Panics
-    /// When the sizes do not fit.
-    pub fn write_rows(&mut self, places: View<u32>, k: View<T>, v: View<T>) -> Result<(), Error> {
-        let (op, s) = ("attention::Cache::write_rows", self.s);
-        let (wide_k, wide_v) = (s.kv_heads * s.dk, s.kv_heads * s.dv);
-        assert!(
-            k.len() == places.len() * wide_k && v.len() == places.len() * wide_v,
-            "{op}: k {} v {} values for {} rows of {s:?}",
-            k.len(),
-            v.len(),
-            places.len()
-        );
-        let kernel = format!("cache_put_{}", T::SUFFIX);
-        for (from, to, width) in [(k, &self.k, wide_k), (v, &self.v, wide_v)] {
-            let args = [from.into(), places.into(), Arg::from(to), width.into()];
-            let threads = width.next_multiple_of(32).min(256) as u32;
-            self.k.device().launch(op, &SOURCE, &kernel, Grid::of(places.len(), threads), &args)?;
-        }
-        Ok(())
-    }
-
-    /// Copies the first `slots` positions of a page into another.
-    ///
-    /// # Errors
-    /// The device refused.
-    ///
-    /// # Panics
-    /// When a page does not exist or `slots` exceeds [`PAGE`].
-    pub fn copy_page(&mut self, from: u32, to: u32, slots: usize) -> Result<(), Error> {
-        let op = "attention::Cache::copy_page";
-        assert!(
-            from.max(to) < self.pages as u32 && slots <= PAGE,
-            "{op}: {slots} slots of page {from} to {to}"
-        );
-        if from == to || slots == 0 {
-            return Ok(());
-        }
-        let s = self.s;
-        for (buffer, width) in [(&self.k, s.kv_heads * s.dk), (&self.v, s.kv_heads * s.dv)] {
-            let place = |page: u32| {
-                let start = page as usize * PAGE * width;
-                buffer.part(start..start + slots * width).address()
-            };
-            buffer.device().copy(op, place(from), place(to), slots * width * size_of::<T>())?;
-        }
-        Ok(())
-    }
-
-    /// Zeros a page.
-    ///
-    /// # Errors
-    /// The device refused.
-    ///
-    /// # Panics
-    /// When there is no such page.
-    pub fn clear_page(&mut self, page: u32) -> Result<(), Error> {
-        let (op, s, first) = ("attention::Cache::clear_page", self.s, page as usize * PAGE);
-        for (buffer, width) in [(&mut self.k, s.kv_heads * s.dk), (&mut self.v, s.kv_heads * s.dv)] {
-            buffer.part_mut(first * width..(first + PAGE) * width).clear(op)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes that the pages take.
-    pub fn bytes(&self) -> usize {
-        (self.k.len() + self.v.len()) * size_of::<T>()
-    }
-}
-
-/// The plain tiles, for all heads that tensor cores do not serve.
-fn plain<T: Float>(
-    device: &Device,
-    q: View<T>,
-    cache: &Cache<T>,
-    rows: &Part,
-    out: ViewMut<T>,
-) -> Result<(), Error> {
-    let (op, s, count, lens) = ("attention::decode", cache.s, rows.lens.len(), rows.lens);
-    fits(op, s);
-    // In a batch-invariant device all positions are one chunk, as in packed attention.
-    let chunk = if rows.whole { rows.longest.max(1) } else { CHUNK };
-    let chunks = rows.longest.div_ceil(chunk);
-    let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
-    let args = [
-        q.into(),
-        Arg::from(&cache.k),
-        Arg::from(&cache.v),
-        rows.tables.into(),
-        rows.width.into(),
-        lens.into(),
-        Arg::from(&part),
-        s.heads.into(),
-        s.kv_heads.into(),
-        s.dk.into(),
-        s.dv.into(),
-        s.scale.into(),
-        chunk.into(),
-    ];
-    let shared = 4 * (QUERIES * s.dk + TILE * (s.dk + 1) + TILE * (s.dv + 1));
-    let mut grid = Grid::plane(count * s.kv_heads, chunks, THREADS).shared(shared);
-    grid.blocks[2] = (s.heads / s.kv_heads).div_ceil(QUERIES) as u32;
-    device.launch(op, &SOURCE, &format!("attention_decode_{}", T::SUFFIX), grid, &args)?;
-    gather(device, op, &part, lens, out, s, chunks, chunk)
-}
-
-/// The chunks' results into one.
-fn gather<T: Float>(
-    device: &Device,
-    op: &'static str,
-    part: &Buffer<f32>,
-    lens: View<u32>,
-    out: ViewMut<T>,
-    s: Shape,
-    chunks: usize,
-    chunk: usize,
-) -> Result<(), Error> {
-    let rows = lens.len() * s.heads;
-    let args = [
-        Arg::from(part),
-        lens.into(),
-        Arg::from(&out),
-        rows.into(),
-        s.heads.into(),
-        s.dv.into(),
-        chunks.into(),
-        chunk.into(),
-    ];
-    device.launch(op, &SOURCE, &format!("attention_gather_{}", T::SUFFIX), Grid::each(rows * 32), &args)
-}
 
 /// Rows that a step may have, and pages that each may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,11 +51,18 @@ fn row_parts(s: Shape) -> usize {
 
 /// Rows of a step that one launch takes.
 #[derive(Clone, Debug, PartialEq)]
-struct Run {
-    rows: Range<usize>,
-    items: Range<usize>,
+pub(super) struct Run {
+    pub rows: Range<usize>,
+    pub items: Range<usize>,
     /// Most positions that one of them sees.
-    longest: usize,
+    pub longest: usize,
+}
+
+/// Whether most rows follow their neighbour, as a prompt's do: a block that takes all positions then reads them for 64 pairs of a row and
+/// a head at once, not for 16.
+fn mostly_prompts(tables: &[&[u32]], lens: &[usize]) -> bool {
+    let follows = |i: &usize| lens[*i] == lens[i - 1] + 1 && tables[*i] == tables[i - 1];
+    2 * (1..lens.len()).filter(follows).count() > lens.len()
 }
 
 /// The launches of rows that are known: as many neighbours as their chunks' room allows, and their items.
@@ -260,17 +89,17 @@ fn runs(tables: &[&[u32]], lens: &[usize], s: Shape, whole: bool) -> (Vec<Run>, 
 /// Where the rows of a step find their keys and values: for all layers.
 pub struct Rows {
     /// Page ids of each row's sequence, `[rows, width]`.
-    tables: Buffer<u32>,
-    width: usize,
+    pub(super) tables: Buffer<u32>,
+    pub(super) width: usize,
     /// Positions that each row sees, its own included.
-    lens: Buffer<u32>,
+    pub(super) lens: Buffer<u32>,
     /// Where each row's own key and value go: its last position.
     places: Buffer<u32>,
     /// Four numbers an item: first row of its run, rows, chunk, the row whose table serves.
-    items: Buffer<i32>,
-    runs: Vec<Run>,
-    /// Whether an item has all positions, as packed attention walks over them: in a batch-invariant device.
-    whole: bool,
+    pub(super) items: Buffer<i32>,
+    pub(super) runs: Vec<Run>,
+    /// Whether an item has all positions, as packed attention walks over them: in a batch-invariant device, and for prompts.
+    pub(super) whole: bool,
 }
 
 impl Rows {
@@ -293,7 +122,7 @@ impl Rows {
             let used = len.div_ceil(PAGE);
             all[b * width..][..used].copy_from_slice(&table[..used]);
         }
-        let whole = device.is_batch_invariant();
+        let whole = device.is_batch_invariant() || mostly_prompts(tables, lens);
         let (runs, items) = runs(tables, lens, s, whole);
         let lens: Vec<u32> = lens.iter().map(|&len| len as u32).collect();
         Ok(Rows {
@@ -372,16 +201,6 @@ impl Rows {
     }
 }
 
-/// What a launch knows of its rows.
-struct Part<'a> {
-    tables: View<'a, u32>,
-    width: usize,
-    lens: View<'a, u32>,
-    longest: usize,
-    items: View<'a, i32>,
-    whole: bool,
-}
-
 /// The place of a row's last position.
 fn place(op: &str, table: &[u32], len: usize) -> u32 {
     let used = len.div_ceil(PAGE);
@@ -390,7 +209,7 @@ fn place(op: &str, table: &[u32], len: usize) -> u32 {
 }
 
 /// Pairs of a row and a head that a block takes.
-fn pairs(whole: bool) -> usize {
+pub(super) fn pairs(whole: bool) -> usize {
     if whole { TENSOR } else { PAIRS }
 }
 
@@ -440,101 +259,6 @@ fn items(tables: &[&[u32]], lens: &[usize], s: Shape, whole: bool) -> Vec<i32> {
 
 fn item((first, count, best): (usize, usize, usize), chunk: usize) -> [i32; 4] {
     [first as i32, count as i32, chunk as i32, best as i32]
-}
-
-/// Queries against the cache: q `[B, heads·dk]`, out `[B, heads·dv]`, row b seeing what `rows` says, its own key and value (already written)
-/// included. On tensor cores where they serve, pages that neighbours have in common being read once for up to 16 pairs of row and head.
-/// No row's bits depend on another row; in a batch-invariant device they are those of the same row in [`super::forward`].
-///
-/// # Errors
-/// The device refused.
-///
-/// # Panics
-/// When the sizes do not fit one another.
-pub fn decode_rows<T: Float>(
-    device: &Device,
-    q: View<T>,
-    cache: &Cache<T>,
-    rows: &Rows,
-    mut out: ViewMut<T>,
-) -> Result<(), Error> {
-    let (op, s) = ("attention::decode", cache.s);
-    let count = rows.lens.len();
-    assert!(
-        q.len() == count * s.heads * s.dk && out.len() == count * s.heads * s.dv,
-        "{op}: q {}, out {} values for {count} rows of {s:?}",
-        q.len(),
-        out.len()
-    );
-    for run in &rows.runs {
-        let own = |width: usize| run.rows.start * width..run.rows.end * width;
-        let part = Part {
-            tables: rows.tables.part(own(rows.width)),
-            width: rows.width,
-            lens: rows.lens.part(own(1)),
-            longest: run.longest,
-            items: rows.items.part(4 * run.items.start..4 * run.items.end),
-            whole: rows.whole,
-        };
-        decode_run(device, q.part(own(s.heads * s.dk)), cache, &part, out.part_mut(own(s.heads * s.dv)))?;
-    }
-    Ok(())
-}
-
-fn decode_run<T: Float>(
-    device: &Device,
-    q: View<T>,
-    cache: &Cache<T>,
-    rows: &Part,
-    out: ViewMut<T>,
-) -> Result<(), Error> {
-    let (op, s, count) = ("attention::decode", cache.s, rows.lens.len());
-    let aligned = q.address().is_multiple_of(16);
-    if !(T::HALF
-        && aligned
-        && TENSOR_SIZES.contains(&(s.dk, s.dv))
-        && s.heads / s.kv_heads <= pairs(rows.whole))
-    {
-        return plain(device, q, cache, rows, out);
-    }
-    let grid = |shared| Grid::plane(rows.items.len() / 4, s.kv_heads, THREADS).shared(shared);
-    if rows.whole {
-        let args = [
-            q.into(),
-            Arg::from(&cache.k),
-            Arg::from(&cache.v),
-            rows.tables.into(),
-            rows.width.into(),
-            rows.lens.into(),
-            rows.items.into(),
-            Arg::from(&out),
-            s.heads.into(),
-            s.kv_heads.into(),
-            s.scale.into(),
-        ];
-        let kernel = format!("tensor_decode_whole_{}_{}", s.dk, s.dv);
-        return device.launch(op, &SOURCE, &kernel, grid(tensor_forward_bytes(s)), &args);
-    }
-    let chunks = rows.longest.div_ceil(TENSOR_CHUNK);
-    let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
-    let args = [
-        q.into(),
-        Arg::from(&cache.k),
-        Arg::from(&cache.v),
-        rows.tables.into(),
-        rows.width.into(),
-        rows.lens.into(),
-        rows.items.into(),
-        Arg::from(&part),
-        s.heads.into(),
-        s.kv_heads.into(),
-        s.scale.into(),
-        chunks.into(),
-    ];
-    // What the warps leave at the end, in the room of keys and values, is never more than they take.
-    let shared = 2 * (PAIRS * (s.dk + 8) + TENSOR_CHUNK * (s.dk + 8 + s.dv + 8));
-    device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid(shared), &args)?;
-    gather(device, op, &part, rows.lens, out, s, chunks, TENSOR_CHUNK)
 }
 
 #[cfg(test)]
