@@ -122,7 +122,7 @@ sample() {
 # Two loops of rounds over the same tasks, one a device: rollout, reward, advantage, update, each round from what the last one published.
 grpo() {
   local prompts=32 samples=16 count=12 warm=300 problems form=r1-zero lr=3e-4 rewards="--reward accuracy=1 --reward format=0.1"
-  [ "$small" = 0 ] || { prompts=2 samples=2 count=2 warm=2; }
+  [ "$small" = 0 ] || { prompts=2 samples=4 count=2 warm=150; }
   problems=(--family arithmetic --operands 1-9 --operators 1-2 -q)
   if [ -z "${POLICY:-}" ]; then
     POLICY=$work/warm
