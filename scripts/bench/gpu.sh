@@ -3,8 +3,9 @@
 #
 #   checks   every op and whole policies against the CPU, on the card
 #   ops      each op's time beside its byte floor and its flop floor, at the card's own measured rates
-#   train    a training step of 8 × 2,048 packed tokens, of a 135M and a 1.5B-shaped policy (drawn weights), beside transformers
-#   sample   256 sequences × 512 tokens of the same two, beside transformers' generate
+#   train    a training step of 8 × 2,048 packed tokens, of a 135M and a 1.5B-shaped policy (drawn weights), with and without
+#            --batch-invariant, beside transformers
+#   sample   256 sequences × 512 tokens of the same two, likewise, beside transformers' generate
 #   grpo     rounds of reinforcement on the card, on the card with --batch-invariant, and on the CPU, from one start: the rewards, round by
 #            round, and how far sampled and recomputed log-probabilities lie apart
 #
@@ -103,6 +104,7 @@ train() {
     for case in $trains; do
       set -- ${case//:/ }
       run r1 train "$1" "$bin/step" "$work/$1.json" "$2" "$3" bf16 3 cuda
+      run "r1 --batch-invariant" train "$1" "$bin/step" "$work/$1.json" "$2" "$3" bf16 3 cuda-batch-invariant
       [ "$small" = 1 ] || run transformers train "$1" "$python" "$here/gpu_peer.py" train "$work/$1.json" "$2" "$3"
     done
   done
@@ -114,6 +116,7 @@ sample() {
     for case in $draws; do
       set -- ${case//:/ }
       run r1 sample "$1" "$bin/draw" "$work/$1.json" "$2" "$3" "$4" bf16 cuda
+      run "r1 --batch-invariant" sample "$1" "$bin/draw" "$work/$1.json" "$2" "$3" "$4" bf16 cuda-batch-invariant
       [ "$small" = 1 ] || run transformers sample "$1" "$python" "$here/gpu_peer.py" sample "$work/$1.json" "$2" "$3" "$4"
     done
   done

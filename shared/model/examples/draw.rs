@@ -1,7 +1,7 @@
 //! Times sampling from a freshly drawn policy: the engine alone, no files and no text.
 //!
 //! ```text
-//! cargo run --release -p r1-model --features cuda --example draw -- CONFIG.json SEQUENCES PROMPT NEW [auto|f32|bf16] [cpu|cuda]
+//! cargo run --release -p r1-model --features cuda --example draw -- CONFIG.json SEQUENCES PROMPT NEW [auto|f32|bf16] [cpu|cuda|cuda-batch-invariant]
 //! ```
 //! Prints one line of JSON: new tokens a second, prompts included; the bytes that a step must read; and the peak of the device's memory. `scripts/bench/gpu.sh` puts it beside transformers.
 
@@ -17,11 +17,16 @@ use r1_model::{Config, LoadOptions, Policy};
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, count, prompt, new, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("usage: draw CONFIG.json SEQUENCES PROMPT NEW [auto|f32|bf16] [cpu|cuda]");
+        anyhow::bail!(
+            "usage: draw CONFIG.json SEQUENCES PROMPT NEW [auto|f32|bf16] [cpu|cuda|cuda-batch-invariant]"
+        );
     };
     let (count, prompt, new): (usize, usize, usize) = (count.parse()?, prompt.parse()?, new.parse()?);
-    if rest.get(1).is_some_and(|place| place == "cuda") {
-        device::set(Some(device::open(0, false)?));
+    match rest.get(1).map_or("cpu", |place| place) {
+        "cpu" => {}
+        "cuda" => device::set(Some(device::open(0, false)?)),
+        "cuda-batch-invariant" => device::set(Some(device::open(0, true)?)),
+        other => anyhow::bail!("no place {other}: cpu, cuda or cuda-batch-invariant"),
     }
     let config = Config::parse(serde_json::from_slice(&std::fs::read(file)?)?, None)?;
     let precision = precision_named(rest.first().map_or("auto", |s| s))?;

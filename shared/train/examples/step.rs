@@ -1,7 +1,7 @@
 //! Times whole training steps of a freshly drawn policy: forward, backward, AdamW (with the packing of the new weights).
 //!
 //! ```text
-//! cargo run --release -p r1-train --example step -- CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda]
+//! cargo run --release -p r1-train --example step -- CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda|cuda-batch-invariant]
 //! ```
 //! Prints one line of JSON: medians over the steps after the first, in seconds, and the peaks of resident memory and of the device's.
 //! `scripts/bench/train.sh` puts it beside PyTorch.
@@ -31,14 +31,19 @@ fn peak() -> Option<u64> {
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, count, length, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("usage: step CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda]");
+        anyhow::bail!(
+            "usage: step CONFIG.json SEQUENCES TOKENS [auto|f32|bf16] [STEPS] [cpu|cuda|cuda-batch-invariant]"
+        );
     };
     let (count, length): (usize, usize) = (count.parse()?, length.parse()?);
     let config = Config::parse(serde_json::from_slice(&std::fs::read(file)?)?, None)?;
     let precision = precision_named(rest.first().map_or("auto", |s| s))?;
     let steps: usize = rest.get(1).map_or(Ok(4), |s| s.parse())?;
-    if rest.get(2).is_some_and(|place| place == "cuda") {
-        device::set(Some(device::open(0, false)?));
+    match rest.get(2).map_or("cpu", |place| place) {
+        "cpu" => {}
+        "cuda" => device::set(Some(device::open(0, false)?)),
+        "cuda-batch-invariant" => device::set(Some(device::open(0, true)?)),
+        other => anyhow::bail!("no place {other}: cpu, cuda or cuda-batch-invariant"),
     }
     let policy = Policy::initialize(config, 0, LoadOptions::trainable(precision))?;
     let hyper = Hyper { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, freeze_router: false };
