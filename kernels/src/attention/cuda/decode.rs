@@ -75,8 +75,8 @@ fn decode_run<T: Float>(
         return plain(device, q, cache, rows, out);
     }
     let grid = |shared| Grid::plane(rows.items.len() / 4, s.kv_heads, THREADS).shared(shared);
-    if rows.whole {
-        let args = [
+    let args = |to: Arg| {
+        vec![
             q.into(),
             Arg::from(&cache.k),
             Arg::from(&cache.v),
@@ -84,30 +84,20 @@ fn decode_run<T: Float>(
             rows.width.into(),
             rows.lens.into(),
             rows.items.into(),
-            Arg::from(&out),
+            to,
             s.heads.into(),
             s.kv_heads.into(),
             s.scale.into(),
-        ];
+        ]
+    };
+    if rows.whole {
         let kernel = format!("tensor_decode_whole_{}_{}", s.dk, s.dv);
-        return device.launch(op, &SOURCE, &kernel, grid(tensor_forward_bytes(s)), &args);
+        return device.launch(op, &SOURCE, &kernel, grid(tensor_forward_bytes(s)), &args(Arg::from(&out)));
     }
     let chunks = rows.longest.div_ceil(TENSOR_CHUNK);
     let part: Buffer<f32> = Buffer::uninit(device, op, count * s.heads * chunks * (s.dv + 2))?;
-    let args = [
-        q.into(),
-        Arg::from(&cache.k),
-        Arg::from(&cache.v),
-        rows.tables.into(),
-        rows.width.into(),
-        rows.lens.into(),
-        rows.items.into(),
-        Arg::from(&part),
-        s.heads.into(),
-        s.kv_heads.into(),
-        s.scale.into(),
-        chunks.into(),
-    ];
+    let mut args = args(Arg::from(&part));
+    args.push(chunks.into());
     // What the warps leave at the end, in the room of keys and values, is never more than they take.
     let shared = 2 * (PAIRS * (s.dk + 8) + TENSOR_CHUNK * (s.dk + 8 + s.dv + 8));
     device.launch(op, &SOURCE, &format!("tensor_decode_{}_{}", s.dk, s.dv), grid(shared), &args)?;
