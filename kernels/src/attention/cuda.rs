@@ -8,6 +8,7 @@ use crate::cuda::{Arg, Buffer, Device, Error, Float, Grid, Source, View, ViewMut
 
 mod cache;
 mod decode;
+mod inputs;
 mod latent;
 mod plan;
 mod rows;
@@ -18,8 +19,10 @@ pub use latent::LatentCache;
 pub use plan::Plan;
 pub use rows::{Room, Rows};
 
-pub(crate) const SOURCE: Source =
-    Source { name: "attention", text: concat!(include_str!("cuda.cu"), include_str!("tensor.cu")) };
+pub(crate) const SOURCE: Source = Source {
+    name: "attention",
+    text: concat!(include_str!("cuda.cu"), include_str!("inputs.cu"), include_str!("tensor.cu")),
+};
 
 /// Values that a head may have here.
 pub const WIDEST: usize = 256;

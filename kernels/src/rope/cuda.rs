@@ -7,10 +7,23 @@ pub(crate) const SOURCE: Source = Source { name: "rope", text: include_str!("cud
 
 /// Cosines and sines on a device.
 pub struct Table {
-    half: usize,
+    pub(crate) half: usize,
     positions: usize,
-    cos: Buffer<f32>,
-    sin: Buffer<f32>,
+    pub(crate) cos: Buffer<f32>,
+    pub(crate) sin: Buffer<f32>,
+}
+
+/// How the heads of a batch's rows are rotated.
+#[derive(Clone, Copy)]
+pub struct Rotation<'a> {
+    /// a row's place in its sequence
+    pub positions: View<'a, u32>,
+    /// by position
+    pub table: &'a Table,
+    /// which values are a pair
+    pub pairing: Pairing,
+    /// the first value of a head that is rotated
+    pub offset: usize,
 }
 
 impl Table {

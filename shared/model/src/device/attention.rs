@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use r1_kernels::attention::{self, Shape};
-use r1_kernels::cuda::{Buffer, View};
-use r1_kernels::rope;
+use r1_kernels::cuda::{Buffer, Error, View};
+use r1_kernels::rope::{self, cuda::Rotation};
 
 use super::cache::{Caches, Kept, Layers};
 use super::latent::{Latent, Seen};
@@ -45,7 +45,7 @@ pub(super) struct Norms<A: Compute> {
 }
 
 /// q, k and v of a batch's rows, rotated, and what else is kept.
-pub(super) type Inputs<A> = (Buffer<A>, Buffer<A>, Buffer<A>, Extra<A>);
+pub(super) type Inputs<A> = (Buffer<A>, (Buffer<A>, Buffer<A>), Extra<A>);
 
 /// The layers' pages in the type that the policy computes in.
 pub(super) trait Cached: Compute {
@@ -106,21 +106,39 @@ impl Network {
         x: &mut Buffer<f32>,
     ) -> Result<AttentionTape<A>> {
         let (index, d, s) = (&self.index.layers[layer].attention, &self.device, self.shape());
-        let (q, k, v, extra) = match index {
-            AttentionIndex::Gqa { .. } => self.gqa_inputs(index, h, positions)?,
+        // What pages have taken is not kept beside them.
+        let none =
+            || Ok::<_, Error>((Buffer::uninit(d, "the keys", 0)?, Buffer::uninit(d, "the values", 0)?));
+        let (q, (k, v), extra) = match index {
+            AttentionIndex::Gqa { .. } => match there {
+                There::Packed(_) => self.gqa_inputs(index, h, positions)?,
+                There::Paged { caches, rows, .. } => {
+                    let Kept::Values(layers) = A::kept(caches) else {
+                        unreachable!("grouped queries have no latents")
+                    };
+                    let q = self.gqa_to_pages(index, h, positions, &mut layers[layer], rows)?;
+                    (q, none()?, Extra::None)
+                }
+            },
             AttentionIndex::Mla { .. } => {
                 let (q, made, latent) = self.latent_inputs(index, h, positions)?;
-                let (k, v) = match there {
-                    There::Paged { caches, rows, seen: Some(seen) } => {
-                        let Kept::Latents(kept) = A::kept(caches) else {
-                            unreachable!("latents were listed")
-                        };
-                        self.expand_seen(layer, &made, kept, rows.places(), *seen)?;
-                        (Buffer::uninit(d, "the keys", 0)?, Buffer::uninit(d, "the values", 0)?)
+                let kv = match there {
+                    There::Packed(_) => self.expand(index, &made)?,
+                    There::Paged { caches, rows, seen } => {
+                        match (A::kept(caches), seen) {
+                            (Kept::Latents(kept), Some(seen)) => {
+                                self.expand_seen(layer, &made, kept, rows.places(), *seen)?;
+                            }
+                            (Kept::Values(layers), None) => {
+                                let (k, v) = self.expand(index, &made)?;
+                                layers[layer].write_rows(rows.places(), k.all(), v.all())?;
+                            }
+                            _ => unreachable!("latents are listed where they are kept"),
+                        }
+                        none()?
                     }
-                    _ => self.expand(index, &made)?,
                 };
-                (q, k, v, Extra::Latent(latent))
+                (q, kv, Extra::Latent(latent))
             }
         };
         let rows = positions.len();
@@ -133,10 +151,7 @@ impl Network {
             }
             There::Paged { caches, rows, .. } => {
                 let cache = match A::kept(caches) {
-                    Kept::Values(layers) => {
-                        layers[layer].write_rows(rows.places(), k.all(), v.all())?;
-                        &layers[layer]
-                    }
+                    Kept::Values(layers) => &layers[layer],
                     Kept::Latents(kept) => &kept.expanded,
                 };
                 attention::cuda::decode_rows(d, q.all(), cache, rows, out.all_mut())?;
@@ -201,7 +216,42 @@ impl Network {
         }
         self.rotate(&mut query, self.config.heads, positions, false)?;
         self.rotate(&mut key, self.config.kv_heads(), positions, false)?;
-        Ok((query, key, value, extra))
+        Ok((query, (key, value), extra))
+    }
+
+    /// As [`Network::gqa_inputs`], with keys and values to the rows' places in pages: the same bits by fewer launches.
+    fn gqa_to_pages<A: Compute>(
+        &self,
+        index: &AttentionIndex,
+        h: View<'_, A>,
+        positions: &Buffer<u32>,
+        cache: &mut attention::cuda::Cache<A>,
+        rows: &attention::cuda::Rows,
+    ) -> Result<Buffer<A>> {
+        let AttentionIndex::Gqa { q, k, v, bias, norms, .. } = index else { unreachable!() };
+        let b = |i: usize| bias.map(|b| b[i]);
+        let ((mut query, q_bias), (key, k_bias)) = match norms {
+            None => (self.project_unbiased(h, *q, b(0))?, self.project_unbiased(h, *k, b(1))?),
+            Some([q_norm, k_norm]) => {
+                let (query, key): (Buffer<A>, Buffer<A>) =
+                    (self.project(h, *q, b(0))?, self.project(h, *k, b(1))?);
+                let eps = self.config.rms_norm_eps;
+                let (query, _) = self.normed(query.all(), *q_norm, eps)?;
+                let (key, _) = self.normed(key.all(), *k_norm, eps)?;
+                ((query, None), (key, None))
+            }
+        };
+        let (value, v_bias) = self.project_unbiased(h, *v, b(2))?;
+        let (rope, dk) = (&self.config.rope, self.config.dk());
+        let rotation = Rotation {
+            positions: positions.all(),
+            table: self.rope(),
+            pairing: rope.pairing,
+            offset: dk - rope.dim,
+        };
+        let biases = [q_bias, k_bias, v_bias];
+        cache.write_products(rows.places(), query.all_mut(), key.all(), value.all(), biases, &rotation)?;
+        Ok(query)
     }
 
     fn gqa_backward<A: Compute>(

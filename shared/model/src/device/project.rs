@@ -28,6 +28,19 @@ impl Network {
         Ok(y)
     }
 
+    /// As [`Network::project`], but for the bias where it comes last: that one is given back, to be added with what comes next.
+    pub(super) fn project_unbiased<A: Compute>(
+        &self,
+        x: View<'_, A>,
+        i: usize,
+        bias: Option<usize>,
+    ) -> Result<(Buffer<A>, Option<View<'_, f32>>)> {
+        if self.adapted::<A>(i).is_some() {
+            return Ok((self.project(x, i, bias)?, None));
+        }
+        Ok((self.project(x, i, None)?, bias.map(|b| self.vector(b))))
+    }
+
     /// `y += x · Wᵀ` for parameter `i`.
     pub(super) fn project_add<A: Compute>(
         &self,
