@@ -12,6 +12,7 @@ mod decode;
 mod lanes;
 mod parse;
 mod scene;
+mod shadow;
 mod together;
 mod warp;
 
@@ -22,6 +23,7 @@ use super::emulation::{Memory, Player, SHARED};
 use super::{Arg, Error, Grid, Source, libraries, module};
 use code::{Kernel, Module, WARP};
 use scene::Scene;
+use shadow::Shadow;
 use warp::{Stop, Warp};
 
 /// The compute capability whose PTX is run.
@@ -82,17 +84,21 @@ impl Player for Interpreter {
         let mut order = Order::new(self.0);
         let mut warps: Vec<Warp> = (0..grid.threads as usize / WARP).map(|_| Warp::new(kernel)).collect();
         let [x, y, z] = grid.blocks.map(|n| n as usize);
+        let mut scene = Scene {
+            params: &params,
+            threads: grid.threads,
+            blocks: grid.blocks,
+            block: [0; 3],
+            buffers: &buffers,
+            shared: shared.as_mut_ptr().cast(),
+            held,
+            shadow: Shadow::new(kernel, held),
+            text: &kernel.text,
+        };
         for block in order.of(x * y * z) {
             shared.fill(u128::MAX);
-            let mut scene = Scene {
-                params: &params,
-                threads: grid.threads,
-                blocks: grid.blocks,
-                block: [block % x, block / x % y, block / x / y].map(|n| n as u32),
-                buffers: &buffers,
-                shared: shared.as_mut_ptr().cast(),
-                held,
-            };
+            scene.block = [block % x, block / x % y, block / x / y].map(|n| n as u32);
+            scene.shadow.block();
             play(kernel, &mut scene, &mut warps, &mut order)
                 .map_err(|fact| format!("block {:?}: {fact}", scene.block))?;
         }
@@ -120,6 +126,7 @@ fn play(kernel: &Kernel, scene: &mut Scene, warps: &mut [Warp], order: &mut Orde
     }
     loop {
         for i in order.of(warps.len()) {
+            scene.shadow.warp(i as u32);
             warps[i].run(kernel, scene).map_err(|fact| format!("warp {i}: {fact}"))?;
         }
         let ended = warps.iter().filter(|warp| warp.stop == Some(Stop::End)).count();
@@ -129,6 +136,7 @@ fn play(kernel: &Kernel, scene: &mut Scene, warps: &mut [Warp], order: &mut Orde
         if ended > 0 {
             return Err(format!("{ended} of {} warps have ended, the others are at a barrier", warps.len()));
         }
+        scene.shadow.barrier();
     }
 }
 

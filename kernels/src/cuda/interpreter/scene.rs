@@ -2,6 +2,7 @@
 
 use super::code::{Access, Space};
 use super::parse::SHARED_START;
+use super::shadow::{Shadow, Touch};
 
 pub(super) struct Scene<'a> {
     pub params: &'a [u8],
@@ -14,6 +15,9 @@ pub(super) struct Scene<'a> {
     /// The block's shared memory, aligned to 16 bytes, and how many bytes it has.
     pub shared: *mut u8,
     pub held: usize,
+    pub shadow: Shadow,
+    /// The kernel's instructions, to name one.
+    pub text: &'a [String],
 }
 
 impl Scene<'_> {
@@ -44,10 +48,33 @@ impl Scene<'_> {
         }
     }
 
+    /// As `place`, and what the lane does there, where other threads of the block may be.
+    fn touch(
+        &mut self,
+        space: Space,
+        at: u64,
+        bytes: usize,
+        lane: usize,
+        touch: Touch,
+    ) -> Result<*mut u8, String> {
+        let place = self.place(space, at, bytes)?;
+        if space == Space::Shared {
+            self.shadow.touch(self.text, at as usize - SHARED_START as usize, bytes, lane, touch)?;
+        }
+        Ok(place)
+    }
+
     /// The values of one lane, first to last.
-    pub fn load(&self, access: &Access, at: u64, to: &mut [u64; 4]) -> Result<(), String> {
-        let at =
-            self.place(access.space, at.wrapping_add_signed(access.offset), access.bytes * access.count)?;
+    pub fn load(
+        &mut self,
+        access: &Access,
+        at: u64,
+        to: &mut [u64; 4],
+        lane: usize,
+        touch: Touch,
+    ) -> Result<(), String> {
+        let (at, bytes) = (at.wrapping_add_signed(access.offset), access.bytes * access.count);
+        let at = self.touch(access.space, at, bytes, lane, touch)?;
         // SAFETY: the place is memory of the host of at least these bytes, aligned to them.
         unsafe {
             for (i, value) in to.iter_mut().enumerate().take(access.count) {
@@ -63,9 +90,16 @@ impl Scene<'_> {
     }
 
     /// As `load`.
-    pub fn store(&mut self, access: &Access, at: u64, from: &[u64; 4]) -> Result<(), String> {
-        let at =
-            self.place(access.space, at.wrapping_add_signed(access.offset), access.bytes * access.count)?;
+    pub fn store(
+        &mut self,
+        access: &Access,
+        at: u64,
+        from: &[u64; 4],
+        lane: usize,
+        touch: Touch,
+    ) -> Result<(), String> {
+        let (at, bytes) = (at.wrapping_add_signed(access.offset), access.bytes * access.count);
+        let at = self.touch(access.space, at, bytes, lane, touch)?;
         // SAFETY: as above; neither the host nor another block reads it while this one runs.
         unsafe {
             for (i, &value) in from.iter().enumerate().take(access.count) {
@@ -80,15 +114,15 @@ impl Scene<'_> {
     }
 
     /// 16 bytes of shared memory: a row of a matrix.
-    pub fn row(&self, at: u32) -> Result<[u16; 8], String> {
-        let at = self.place(Space::Shared, u64::from(at), 16)?;
+    pub fn row(&mut self, at: u32, lane: usize) -> Result<[u16; 8], String> {
+        let at = self.touch(Space::Shared, u64::from(at), 16, lane, Touch::Read)?;
         // SAFETY: the place has 16 bytes.
         Ok(unsafe { *at.cast::<[u16; 8]>() })
     }
 
     /// What may be wrong with a copy in the background, said when it is asked for.
-    pub fn check(&self, copy: &Copy) -> Result<(), String> {
-        self.place(Space::Shared, u64::from(copy.to), 16)?;
+    pub fn ask(&mut self, copy: &Copy, lane: usize) -> Result<(), String> {
+        self.touch(Space::Shared, u64::from(copy.to), 16, lane, Touch::Ask)?;
         if !copy.from.is_multiple_of(16) {
             return Err(format!("address {:#x} is not a multiple of 16", copy.from));
         }
@@ -99,10 +133,9 @@ impl Scene<'_> {
         }
     }
 
-    /// Carries out a copy in the background.
-    pub fn copy(&mut self, copy: &Copy) -> Result<(), String> {
-        self.check(copy)?;
-        let to = self.place(Space::Shared, u64::from(copy.to), 16)?;
+    /// Carries out a copy in the background that was asked for.
+    pub fn copy(&mut self, copy: &Copy, lane: usize) -> Result<(), String> {
+        let to = self.touch(Space::Shared, u64::from(copy.to), 16, lane, Touch::Land)?;
         // SAFETY: both places have 16 bytes.
         unsafe {
             if copy.bytes == 16 {

@@ -14,6 +14,36 @@ extern "C" __global__ void reversed(const int *x, int *y, int barrier) {
   if (barrier) __syncthreads();
   y[threadIdx.x] = room[63 - threadIdx.x];
 }
+extern "C" __global__ void pairs(int *y, int which) {
+  __shared__ int room[64];
+  __shared__ unsigned short halves[64];
+  int i = threadIdx.x, other = i ^ 1, z = 0;
+  if (which < 2) {  // a write after another warp's read
+    room[i] = i;
+    __syncthreads();
+    if (i < 32) z = room[63 - i];
+    if (which == 1) __syncthreads();
+    if (i >= 32) room[i] = z;
+  } else if (which < 6) {  // the lanes of a warp: a read after a write, a write after a read; a shuffle between them is nothing
+    room[i] = i;
+    if (which != 2) __syncwarp();
+    z = __shfl_sync(EVERYONE, room[other], 0);
+    if (which == 5) __syncwarp();
+    if (which > 3) room[i] = z;
+  } else if (which == 6) {  // atomic beside plain
+    if (i == 0) room[0] = 0;
+    atomicAdd(&room[0], 1);
+  } else {  // atomic beside atomic; neighbours in a word; all lanes the same
+    if (i == 0) room[0] = 0;
+    if (i / 32 == 1) room[1] = 3;
+    __syncthreads();
+    z = atomicAdd(&room[0], 1);
+    halves[i % 32 * 2 + i / 32] = (unsigned short)i;
+    __syncthreads();
+    z = halves[63 - i] + room[0] + room[1];
+  }
+  y[i] = z;
+}
 extern "C" __global__ void half_a_barrier(int *y, int threads) {
   if (threadIdx.x < threads) __syncthreads();
   y[threadIdx.x] = 1;
@@ -89,16 +119,43 @@ fn what_is_not_known_is_named() {
 }
 
 #[test]
-fn a_missing_barrier_shows_in_some_order() {
+fn a_missing_barrier_is_a_race_in_every_order() {
     let x: Vec<i32> = (0..64).collect();
     let reversed: Vec<i32> = x.iter().rev().copied().collect();
     for order in [0, 1, 7] {
         let Some(device) = device(order) else { return };
-        for barrier in [true, false] {
-            let (x, y) = (on(&device, &x), on(&device, &[0i32; 64]));
-            let args = [Arg::from(&x), Arg::from(&y), barrier.into()];
-            device.launch("test", &SOURCE, "reversed", Grid::of(1, 64), &args).unwrap();
-            assert_eq!(y.download("test").unwrap() == reversed, barrier, "order {order}");
+        let (x, y) = (on(&device, &x), on(&device, &[0i32; 64]));
+        let args = |barrier: bool| [Arg::from(&x), Arg::from(&y), barrier.into()];
+        device.launch("test", &SOURCE, "reversed", Grid::of(1, 64), &args(true)).unwrap();
+        assert_eq!(y.download("test").unwrap(), reversed, "order {order}");
+        let error = fault(&device, "reversed", Grid::of(1, 64), &args(false));
+        assert!(
+            error.contains("a race at byte") && error.contains("no barrier since a read by warp"),
+            "{error}"
+        );
+        assert!(error.contains("in `st.shared.u32") && error.contains("in `ld.shared.u32"), "{error}");
+    }
+}
+
+#[test]
+fn races_are_told_from_what_is_none() {
+    // Which accesses to `room` follow one another in `pairs`, and what is said of them.
+    for (case, fact) in [
+        (0usize, "no barrier since a read by warp"),
+        (1, ""),
+        (2, "no barrier since a write by lane"),
+        (3, ""),
+        (4, "no barrier since a read by lane"),
+        (5, ""),
+        (6, "no barrier since a write by warp"),
+        (7, ""),
+    ] {
+        let Some(device) = device(0) else { return };
+        let y = on(&device, &[0i32; 64]);
+        let args = [Arg::from(&y), case.into()];
+        match device.launch("test", &SOURCE, "pairs", Grid::of(2, 64), &args) {
+            Ok(()) => assert!(fact.is_empty(), "{case}"),
+            Err(error) => assert!(!fact.is_empty() && error.to_string().contains(fact), "{case}: {error}"),
         }
     }
 }
@@ -161,17 +218,19 @@ fn lanes_that_part_meet_again() {
 }
 
 #[test]
-fn a_background_copy_is_late() {
+fn a_background_copy_is_awaited() {
     let Some(device) = device(0) else { return };
     let x = on(&device, &values(1, 128, 1.0));
-    for wait in [true, false] {
-        let y = Buffer::<f32>::uninit(&device, "test", 128).unwrap();
-        let args = [Arg::from(&x), Arg::from(&y), wait.into()];
-        device.launch("test", &SOURCE, "background", Grid::of(1, 32), &args).unwrap();
-        let (x, y) = (x.download("test").unwrap(), y.download("test").unwrap());
-        assert_eq!(y[..56] == x[4..60], wait);
-        assert_eq!(y[64..100].iter().all(|&y| y == 0.0), wait);
-    }
+    let y = Buffer::<f32>::uninit(&device, "test", 128).unwrap();
+    let args = |wait: bool| [Arg::from(&x), Arg::from(&y), wait.into()];
+    device.launch("test", &SOURCE, "background", Grid::of(1, 32), &args(true)).unwrap();
+    let (x, y) = (x.download("test").unwrap(), y.download("test").unwrap());
+    assert_eq!(y[..56], x[4..60]);
+    assert!(y[64..100].iter().all(|&y| y == 0.0));
+    let (x, y) = (on(&device, &x), on(&device, &y));
+    let error = fault(&device, "background", Grid::of(1, 32), &[Arg::from(&x), Arg::from(&y), false.into()]);
+    assert!(error.contains("a copy that is not waited for by"), "{error}");
+    assert!(error.contains("in `cp.async.cg.shared.global"), "{error}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) fn members(
 /// Does it; `here` are the lanes that came.
 pub(super) fn run(
     registers: &mut Registers,
-    scene: &Scene,
+    scene: &mut Scene,
     what: Together,
     instruction: &Instruction,
     here: u32,
@@ -62,7 +62,8 @@ pub(super) fn run(
             let rows = registers.word[at(4)];
             let mut matrices = [[0u16; 8]; WARP];
             for lane in 0..WARP {
-                matrices[lane] = scene.row(rows[lane]).map_err(|fact| format!("lane {lane}: {fact}"))?;
+                matrices[lane] =
+                    scene.row(rows[lane], lane).map_err(|fact| format!("lane {lane}: {fact}"))?;
             }
             for matrix in 0..4 {
                 for lane in 0..WARP {

@@ -1,8 +1,9 @@
 //! A warp: 32 lanes, each at its own place in the code. Those that are furthest behind go first, all that stand at one place together, so
 //! that lanes that parted meet again where their ways do.
 
-use super::code::{Access, Action, Instruction, Kernel, Kind, Registers, Value, WARP};
+use super::code::{Access, Action, Instruction, Kernel, Kind, Registers, Together, Value, WARP};
 use super::scene::{Copy, Scene};
+use super::shadow::Touch;
 use super::together;
 
 /// Why a warp stopped.
@@ -154,13 +155,20 @@ impl Warp {
                     self.waiting &= !here;
                     self.put(here, at + 1);
                     let Action::Together(what) = instruction.action else { return Ok(true) };
+                    scene.shadow.step(at);
+                    if matches!(what, Together::Wait) {
+                        scene.shadow.met();
+                    }
                     let done = together::run(&mut self.registers, scene, what, instruction, here);
                     done.map_err(|fact| (at, fact))?;
                     if here != mask {
                         return Ok(false);
                     }
                 }
-                _ => self.each(scene, instruction, active).map_err(|fact| (at, fact))?,
+                _ => {
+                    scene.shadow.step(at);
+                    self.each(scene, instruction, active).map_err(|fact| (at, fact))?;
+                }
             }
             at += 1;
             if at >= others {
@@ -198,7 +206,8 @@ impl Warp {
                 let mut values = [0; 4];
                 for lane in lanes(mask) {
                     let at = self.registers.address(&access, operand(access.count), lane);
-                    scene.load(&access, at, &mut values).map_err(|fact| said(lane, &fact))?;
+                    let done = scene.load(&access, at, &mut values, lane, Touch::Read);
+                    done.map_err(|fact| said(lane, &fact))?;
                     for (i, &value) in values.iter().enumerate().take(access.count) {
                         self.registers.set(access.kind, operand(i), lane, value);
                     }
@@ -211,7 +220,8 @@ impl Warp {
                         *value = self.registers.get(access.kind, operand(i), lane);
                     }
                     let at = self.registers.address(&access, operand(access.count), lane);
-                    scene.store(&access, at, &values).map_err(|fact| said(lane, &fact))?;
+                    let done = scene.store(&access, at, &values, lane, Touch::Write);
+                    done.map_err(|fact| said(lane, &fact))?;
                 }
             }
             Action::Atomic(access, combine) => {
@@ -219,10 +229,11 @@ impl Warp {
                     let at = self.registers.address(&access, operand(1), lane);
                     let mine = self.registers.get(access.kind, operand(2), lane);
                     let mut values = [0; 4];
-                    scene.load(&access, at, &mut values).map_err(|fact| said(lane, &fact))?;
+                    let done = scene.load(&access, at, &mut values, lane, Touch::Atomic);
+                    done.map_err(|fact| said(lane, &fact))?;
                     let there = values[0];
                     values[0] = combine(there, mine);
-                    scene.store(&access, at, &values)?;
+                    scene.store(&access, at, &values, lane, Touch::Atomic)?;
                     self.registers.set(access.kind, operand(0), lane, there);
                 }
             }
@@ -234,7 +245,7 @@ impl Warp {
                         bytes: self.registers.word[operand(2)][lane],
                         group: self.groups[lane],
                     };
-                    scene.check(&copy).map_err(|fact| said(lane, &fact))?;
+                    scene.ask(&copy, lane).map_err(|fact| said(lane, &fact))?;
                     self.copies[lane].push(copy);
                 }
             }
@@ -244,7 +255,7 @@ impl Warp {
                 for lane in lanes(mask) {
                     let kept = self.groups[lane].saturating_sub(left);
                     for copy in self.copies[lane].iter().filter(|copy| copy.group < kept) {
-                        scene.copy(copy)?;
+                        scene.copy(copy, lane).map_err(|fact| said(lane, &fact))?;
                     }
                     self.copies[lane].retain(|copy| copy.group >= kept);
                 }
