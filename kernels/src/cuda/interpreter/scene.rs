@@ -59,7 +59,7 @@ impl Scene<'_> {
     ) -> Result<*mut u8, String> {
         let place = self.place(space, at, bytes)?;
         if space == Space::Shared {
-            self.shadow.touch(self.text, at as usize - SHARED_START as usize, bytes, lane, touch)?;
+            self.shadow.touch(self.text, at as usize - SHARED_START, bytes, lane, touch)?;
         }
         Ok(place)
     }
