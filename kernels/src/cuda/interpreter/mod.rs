@@ -5,7 +5,9 @@
 //! written from the PTX ISA, not from `shim.h`; what is not known is an error that names it. A warp's lanes go together (`warp.rs`), where
 //! fibers go one by one.
 //!
-//! What it does not show: ptxas's registers and scheduling, a memory model weaker than program order, time.
+//! What lockstep hides, a missing barrier, is found by a shadow of shared memory (`shadow.rs`).
+//!
+//! What it does not show: ptxas's registers and scheduling, races in global memory, time.
 
 mod code;
 mod decode;
