@@ -21,7 +21,12 @@ pub use rows::{Room, Rows};
 
 pub(crate) const SOURCE: Source = Source {
     name: "attention",
-    text: concat!(include_str!("cuda.cu"), include_str!("inputs.cu"), include_str!("tensor.cu")),
+    text: concat!(
+        include_str!("cuda.cu"),
+        include_str!("inputs.cu"),
+        include_str!("tensor.cu"),
+        include_str!("tensor_decode.cu")
+    ),
 };
 
 /// Values that a head may have here.

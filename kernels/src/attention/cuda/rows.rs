@@ -6,7 +6,7 @@ use super::TENSOR;
 use crate::attention::{PAGE, Shape};
 use crate::cuda::{Buffer, Device, Error, View};
 
-/// Positions of one chunk on tensor cores, and pairs of a row and a head that a block takes: as in tensor.cu.
+/// Positions of one chunk on tensor cores, and pairs of a row and a head that a block takes: as in tensor_decode.cu.
 pub(super) const TENSOR_CHUNK: usize = 4 * PAGE;
 pub(super) const PAIRS: usize = 16;
 

@@ -162,18 +162,27 @@ fn memory_for_keys_and_values_is_what_the_device_has_left() {
     });
 }
 
+/// A golden policy on `device` that no token ends, and its golden prompts with as many samples as each asks for.
+fn endless(
+    name: &str,
+    precision: Precision,
+    device: &Device,
+    samples: impl Fn(usize) -> usize,
+) -> (Policy, Vec<Request>) {
+    let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
+    let mut policy = Policy::load(&dir(name), options).unwrap();
+    policy.config.eos_token_ids.clear();
+    let all = sequences(&golden(name).0).into_iter().enumerate();
+    let requests = all.map(|(i, prompt)| Request { prompt, key: i as u64, samples: samples(i) }).collect();
+    (policy, requests)
+}
+
 /// Steps by recordings are the same steps: buckets that change, sequences interrupted for want of pages, prompts that share pages.
 #[test]
 fn recorded_steps_draw_the_same_bits() {
     on_devices(&[3], |device| {
         for (name, precision) in [("qwen3-moe", Precision::Bf16), ("deepseek-v3", Precision::F32)] {
-            let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
-            let mut policy = Policy::load(&dir(name), options).unwrap();
-            policy.config.eos_token_ids.clear();
-            let all = sequences(&golden(name).0);
-            let request =
-                |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
-            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let (policy, requests) = endless(name, precision, device, |i| 1 + i % 3);
             for (sampling, pages) in [
                 (Sampling { temperature: 0.9, top_k: 20, top_p: 0.95, ..Sampling::default() }, 12),
                 (
@@ -239,13 +248,7 @@ fn latents_give_the_bits_of_keys_and_values() {
             ("deepseek-v2", Precision::F32, device),
             ("deepseek-v3", Precision::Bf16, &invariant),
         ] {
-            let options = LoadOptions::frozen(Some(precision)).on(Some(device.clone()));
-            let mut policy = Policy::load(&dir(name), options).unwrap();
-            policy.config.eos_token_ids.clear();
-            let all = sequences(&golden(name).0);
-            let request =
-                |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 1 + i % 3 };
-            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let (policy, requests) = endless(name, precision, device, |i| 1 + i % 3);
             let values = Limits { kv_bytes: 64 << 20, ..limits(72, 0) };
             let latents = Limits { latents: true, ..values.clone() };
             let (want, made) = run(&policy, &requests, &values, false);
@@ -277,12 +280,7 @@ fn recordings_that_do_not_fit_are_given_up() {
     }
     on_devices(&[7], |ample| {
         let drawn = |device: &Device, recorded: bool| {
-            let options = LoadOptions::frozen(Some(Precision::Bf16)).on(Some(device.clone()));
-            let mut policy = Policy::load(&dir("qwen2"), options).unwrap();
-            policy.config.eos_token_ids.clear();
-            let all = sequences(&golden("qwen2").0);
-            let request = |(i, prompt): (usize, Vec<u32>)| Request { prompt, key: i as u64, samples: 4 };
-            let requests: Vec<Request> = all.into_iter().enumerate().map(request).collect();
+            let (policy, requests) = endless("qwen2", Precision::Bf16, device, |_| 4);
             let limits = Limits { prefill_tokens: 8, max_sequences: 12, ..limits(72, 120) };
             run(&policy, &requests, &limits, recorded)
         };
